@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/error.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char *const code_names[] = {
+	[ERR_NONE] = "none",
+	[ERR_INTERNAL] = "internal",
+	[ERR_SYSTEM] = "system",
+	[ERR_NO_MEMORY] = "no_memory",
+	[ERR_USAGE] = "usage",
+	[ERR_INVALID] = "invalid",
+	[ERR_NOT_FOUND] = "not_found",
+	[ERR_EXISTS] = "exists",
+	[ERR_PERMISSION] = "permission",
+	[ERR_UNSUPPORTED] = "unsupported",
+	[ERR_PROTOCOL] = "protocol",
+	[ERR_LIMIT] = "limit",
+	[ERR_TIMEOUT] = "timeout",
+	[ERR_CLOSED] = "closed",
+	[ERR_CANCELLED] = "cancelled",
+	[ERR_GUEST_NOT_FOUND] = "guest_not_found",
+	[ERR_GUEST_NOT_EXECUTABLE] = "guest_not_executable",
+	[ERR_GUEST_SPAWN] = "guest_spawn",
+};
+_Static_assert(sizeof(code_names) / sizeof(code_names[0]) == ERR_CODE_COUNT, "a name for each code");
+
+const char *err_code_name(enum err_code code)
+{
+	return (unsigned int)code < ERR_CODE_COUNT ? code_names[code] : "unknown";
+}
+
+int err_set(struct error *err, enum err_code code, int sys_errno, const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+
+	if (!err)
+		return -(int)code;
+	err->code = code;
+	err->sys_errno = sys_errno;
+	err->hint[0] = '\0';
+	va_start(ap, fmt);
+	n = vsnprintf(err->text, sizeof(err->text), fmt, ap);
+	va_end(ap);
+	if (sys_errno && n >= 0 && (size_t)n < sizeof(err->text))
+		snprintf(err->text + n, sizeof(err->text) - (size_t)n, ": %s", strerror(sys_errno));
+	return -(int)code;
+}
+
+int err_wrap(struct error *err, const char *fmt, ...)
+{
+	char inner[sizeof(err->text)];
+	va_list ap;
+	int n;
+
+	if (!err)
+		return -(int)ERR_INTERNAL;
+	memcpy(inner, err->text, sizeof(inner));
+	va_start(ap, fmt);
+	n = vsnprintf(err->text, sizeof(err->text), fmt, ap);
+	va_end(ap);
+	if (n >= 0 && (size_t)n < sizeof(err->text))
+		snprintf(err->text + n, sizeof(err->text) - (size_t)n, ": %s", inner);
+	return -(int)err->code;
+}
+
+int err_hint(struct error *err, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (!err)
+		return -(int)ERR_INTERNAL;
+	va_start(ap, fmt);
+	vsnprintf(err->hint, sizeof(err->hint), fmt, ap);
+	va_end(ap);
+	return -(int)err->code;
+}
+
+void err_clear(struct error *err)
+{
+	err->code = ERR_NONE;
+	err->sys_errno = 0;
+	err->text[0] = '\0';
+	err->hint[0] = '\0';
+}
+
+enum err_code err_from_errno(int sys_errno)
+{
+	switch (sys_errno) {
+	case ENOENT:
+	case ENOTDIR:
+		return ERR_NOT_FOUND;
+	case EACCES:
+	case EPERM:
+	case EROFS:
+		return ERR_PERMISSION;
+	case EEXIST:
+		return ERR_EXISTS;
+	case ENOMEM:
+		return ERR_NO_MEMORY;
+	case EPIPE:
+	case ECONNRESET:
+		return ERR_CLOSED;
+	case ETIMEDOUT:
+		return ERR_TIMEOUT;
+	default:
+		return ERR_SYSTEM;
+	}
+}

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/loop.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/macros.h"
+
+#define EVENTS_PER_WAIT 32
+
+struct source {
+	int fd;		/* -1: free slot */
+	bool is_timer;	/* fd is ours */
+	uint32_t generation;
+	loop_fn fn;
+	void *arg;
+};
+
+struct loop {
+	int epoll_fd;
+	bool stopping;
+	int status;
+	int used; /* slots below this were used at least once */
+	struct source sources[LOOP_SOURCES_MAX];
+};
+
+struct loop *loop_new(struct error *err)
+{
+	struct loop *loop = calloc(1, sizeof(*loop));
+
+	if (!loop) {
+		err_set(err, ERR_NO_MEMORY, 0, "event loop: out of memory");
+		return NULL;
+	}
+	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (loop->epoll_fd < 0) {
+		err_set(err, ERR_SYSTEM, errno, "epoll_create1");
+		free(loop);
+		return NULL;
+	}
+	return loop;
+}
+
+void loop_free(struct loop *loop)
+{
+	if (!loop)
+		return;
+	for (int i = 0; i < loop->used; i++) {
+		int id = i;
+
+		if (loop->sources[i].fn)
+			loop_remove(loop, &id);
+	}
+	close(loop->epoll_fd);
+	free(loop);
+}
+
+/** datum() - What epoll carries for a slot: generation in the upper half. */
+static uint64_t datum(const struct loop *loop, int slot)
+{
+	return (uint64_t)loop->sources[slot].generation << 32 | (uint32_t)slot;
+}
+
+int loop_add(struct loop *loop, int fd, uint32_t events, loop_fn fn, void *arg, struct error *err)
+{
+	struct epoll_event ev;
+	struct source *s;
+	int slot;
+
+	for (slot = 0; slot < loop->used && loop->sources[slot].fn; slot++)
+		;
+	if (slot == LOOP_SOURCES_MAX)
+		return err_set(err, ERR_LIMIT, 0, "event loop: more than %d sources", LOOP_SOURCES_MAX);
+	if (slot == loop->used)
+		loop->used++;
+	s = &loop->sources[slot];
+	s->fd = fd;
+	s->is_timer = false;
+	s->fn = fn;
+	s->arg = arg;
+	ev.events = events;
+	ev.data.u64 = datum(loop, slot);
+	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0) {
+		s->fn = NULL;
+		return err_set(err, ERR_SYSTEM, errno, "event loop: watch descriptor %d", fd);
+	}
+	return slot;
+}
+
+void loop_modify(struct loop *loop, int source, uint32_t events)
+{
+	struct epoll_event ev = { .events = events };
+
+	ASSERT(source >= 0 && source < loop->used && loop->sources[source].fn);
+	ev.data.u64 = datum(loop, source);
+	epoll_ctl(loop->epoll_fd, EPOLL_CTL_MOD, loop->sources[source].fd, &ev);
+}
+
+void loop_remove(struct loop *loop, int *source)
+{
+	struct source *s;
+
+	if (*source < 0)
+		return;
+	ASSERT(*source < loop->used);
+	s = &loop->sources[*source];
+	ASSERT(s->fn);
+	epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, s->fd, NULL);
+	if (s->is_timer)
+		close(s->fd);
+	s->fd = -1;
+	s->fn = NULL;
+	s->generation++;
+	*source = -1;
+}
+
+int loop_timer(struct loop *loop, loop_fn fn, void *arg, struct error *err)
+{
+	int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	int slot;
+
+	if (fd < 0)
+		return err_set(err, ERR_SYSTEM, errno, "timerfd_create");
+	slot = loop_add(loop, fd, EPOLLIN, fn, arg, err);
+	if (slot < 0)
+		close(fd);
+	else
+		loop->sources[slot].is_timer = true;
+	return slot;
+}
+
+void loop_timer_set(struct loop *loop, int timer, int64_t delay_ns)
+{
+	struct itimerspec when = { 0 };
+
+	ASSERT(timer >= 0 && timer < loop->used && loop->sources[timer].is_timer);
+	if (delay_ns >= 0) {
+		/* Zero would disarm. */
+		delay_ns = MAX(delay_ns, 1);
+		when.it_value.tv_sec = delay_ns / NSEC_PER_SEC;
+		when.it_value.tv_nsec = delay_ns % NSEC_PER_SEC;
+	}
+	timerfd_settime(loop->sources[timer].fd, 0, &when, NULL);
+}
+
+/** dispatch() - Run the handler of one fetched event unless it went stale. */
+static void dispatch(struct loop *loop, const struct epoll_event *ev)
+{
+	uint32_t slot = (uint32_t)ev->data.u64;
+	struct source *s = &loop->sources[slot];
+
+	if (!s->fn || s->generation != (uint32_t)(ev->data.u64 >> 32))
+		return;
+	if (s->is_timer) {
+		uint64_t expirations;
+
+		/* A timer that was set again since the event was fetched has nothing to read. */
+		if (read(s->fd, &expirations, sizeof(expirations)) < 0)
+			return;
+	}
+	s->fn(s->arg, ev->events);
+}
+
+int loop_run(struct loop *loop, struct error *err)
+{
+	loop->stopping = false;
+	while (!loop->stopping) {
+		struct epoll_event events[EVENTS_PER_WAIT];
+		int n = epoll_wait(loop->epoll_fd, events, EVENTS_PER_WAIT, -1);
+
+		if (n < 0) {
+			if (errno == EINTR)
+				continue;
+			return err_set(err, ERR_SYSTEM, errno, "epoll_wait");
+		}
+		for (int i = 0; i < n && !loop->stopping; i++)
+			dispatch(loop, &events[i]);
+	}
+	return loop->status;
+}
+
+void loop_stop(struct loop *loop, int status)
+{
+	loop->stopping = true;
+	loop->status = status;
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * Block back ends behind one operations struct. Offsets and lengths are bytes and always inside the disk (the
+ * device checks them against size_bytes before the call). Calls block; they run on the disk's own thread.
+ */
+#ifndef MSB_DISK_DISK_H
+#define MSB_DISK_DISK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "base/error.h"
+
+#define DISK_SECTOR 512
+#define DISK_EXTENTS_MAX 512 /* metadata, then one per layer, padding between */
+
+struct disk;
+
+struct disk_ops {
+	/* 0, or a negative errno; short reads and writes are finished by the back end */
+	int (*readv)(struct disk *d, const struct iovec *iov, int iov_count, uint64_t offset);
+	int (*writev)(struct disk *d, const struct iovec *iov, int iov_count, uint64_t offset);
+	int (*flush)(struct disk *d);
+	int (*discard)(struct disk *d, uint64_t offset, uint64_t length, bool zero); /* may be NULL */
+	void (*close)(struct disk *d);
+};
+
+struct disk {
+	const struct disk_ops *ops;
+	uint64_t size_bytes; /* multiple of DISK_SECTOR */
+	bool read_only;
+	bool no_flush; /* contents die with the sandbox: flush may be skipped */
+};
+
+/** One piece of a disk put together from files. fd -1: zeroes. */
+struct disk_extent {
+	int fd;
+	uint64_t fd_offset; /* bytes */
+	uint64_t length;    /* bytes, multiple of DISK_SECTOR; reads past the file's end give zeroes */
+};
+
+/** disk_open_raw() - A whole file as a disk. @fd: taken, also on failure. Return: owned disk, or NULL. */
+struct disk *disk_open_raw(int fd, bool read_only, struct error *err);
+/** disk_open_extents() - A read-only disk from pieces in order. @extents: copied, their fds taken, also on failure. */
+struct disk *disk_open_extents(const struct disk_extent *extents, size_t count, struct error *err);
+void disk_close(struct disk *d);
+
+#endif

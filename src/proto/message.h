@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * Bodies of the structured frames: one CBOR map each, small unsigned keys, definite lengths, no tags or floats.
+ *
+ * Strings are CBOR byte strings whose last byte is a NUL and that have no other, so that a decoded message can
+ * point into the frame it came from: decoding allocates nothing and the frame must outlive the struct. Unknown
+ * keys are skipped (newer peers), wrong types and duplicate keys are errors. An absent string is NULL.
+ * Source: RFC 8949, section 3 and 4.2.1 (deterministic encoding of what we write).
+ */
+#ifndef MSB_PROTO_MESSAGE_H
+#define MSB_PROTO_MESSAGE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+
+#define MSG_STRINGS_MAX 4096	/* argv or env entries in one message */
+#define MSG_RLIMITS_MAX 16
+#define MSG_HOSTNAME_MAX 64
+
+struct msg_strings {
+	uint32_t count;
+	const char *item[MSG_STRINGS_MAX];
+};
+
+struct msg_hello {
+	uint64_t version;	 /* PROTO_VERSION */
+	uint64_t kernel_ns;	 /* CLOCK_BOOTTIME when the agent started: time the kernel took */
+};
+
+enum msg_upper { MSG_UPPER_TMPFS = 0, MSG_UPPER_EXT4 = 1 };
+
+/** Everything the agent knows of the sandbox; it has no other source of configuration. */
+struct msg_boot {
+	const char *hostname;	  /* <= MSG_HOSTNAME_MAX */
+	uint64_t upper;		  /* enum msg_upper; ext4 is /dev/vdb. The image (EROFS) is /dev/vda */
+	uint64_t upper_bytes;	  /* size of a tmpfs upper; 0: half the memory */
+	uint64_t tmp_bytes;	  /* size of the implicit tmpfs at /tmp; 0: none */
+	uint64_t realtime_ns;	  /* host's CLOCK_REALTIME now */
+	const char *user;	  /* default USER of sessions, "" or NULL: root */
+	const char *workdir;	  /* default working directory; must exist; NULL: / */
+	struct msg_strings env;	  /* default environment, "KEY=VALUE" */
+};
+
+struct msg_ready {
+	uint64_t uid, gid;	  /* of the default user */
+	uint64_t boot_ns;	  /* CLOCK_BOOTTIME when everything was mounted */
+};
+
+enum msg_failure {
+	MSG_FAIL_OTHER = 0,
+	MSG_FAIL_NOT_FOUND,	  /* 127 */
+	MSG_FAIL_NOT_EXECUTABLE,  /* 126: no permission, a directory, or not a program */
+	MSG_FAIL_BAD_CWD,
+	MSG_FAIL_BAD_USER,
+	MSG_FAIL_BAD_ARGS,
+	MSG_FAIL_RLIMIT,
+	MSG_FAIL_NO_MEMORY,
+	MSG_FAIL_PTY,
+	MSG_FAIL_MOUNT,		  /* boot only */
+	MSG_FAIL_COUNT
+};
+
+struct msg_failed {
+	uint64_t kind;		  /* enum msg_failure */
+	uint64_t sys_errno;
+	const char *text;	  /* for people: what and where */
+};
+
+struct msg_rlimit {
+	uint64_t resource;	  /* RLIMIT_* of Linux x86_64 */
+	uint64_t soft, hard;	  /* UINT64_MAX: unlimited */
+};
+
+struct msg_exec {
+	struct msg_strings argv;  /* at least one; argv[0] is looked up in PATH unless it has a slash */
+	struct msg_strings env;	  /* on top of the sandbox's; KEY=VALUE */
+	const char *cwd;	  /* NULL: the sandbox's */
+	const char *user;	  /* NULL: the sandbox's */
+	bool tty;
+	bool stdin_open;	  /* false: /dev/null */
+	uint64_t rows, cols;
+	uint32_t rlimit_count;
+	struct msg_rlimit rlimits[MSG_RLIMITS_MAX];
+};
+
+struct msg_started { uint64_t pid; };
+struct msg_resize { uint64_t rows, cols; };
+struct msg_signal { uint64_t number; };
+struct msg_clock { uint64_t realtime_ns; };
+
+struct msg_exited {
+	bool signaled;
+	uint64_t code;		  /* exit status 0..255, or the signal's number */
+};
+
+/* Encoders append one body to out; false when it does not fit (out->failed). */
+bool msg_encode_hello(struct buf *out, const struct msg_hello *m);
+bool msg_encode_boot(struct buf *out, const struct msg_boot *m);
+bool msg_encode_ready(struct buf *out, const struct msg_ready *m);
+bool msg_encode_failed(struct buf *out, const struct msg_failed *m);
+bool msg_encode_exec(struct buf *out, const struct msg_exec *m);
+bool msg_encode_started(struct buf *out, const struct msg_started *m);
+bool msg_encode_resize(struct buf *out, const struct msg_resize *m);
+bool msg_encode_signal(struct buf *out, const struct msg_signal *m);
+bool msg_encode_clock(struct buf *out, const struct msg_clock *m);
+bool msg_encode_exited(struct buf *out, const struct msg_exited *m);
+
+/* Decoders fill *m (zeroed first) from a whole body; false when it is not exactly one valid message. */
+bool msg_decode_hello(const uint8_t *p, size_t n, struct msg_hello *m);
+bool msg_decode_boot(const uint8_t *p, size_t n, struct msg_boot *m);
+bool msg_decode_ready(const uint8_t *p, size_t n, struct msg_ready *m);
+bool msg_decode_failed(const uint8_t *p, size_t n, struct msg_failed *m);
+bool msg_decode_exec(const uint8_t *p, size_t n, struct msg_exec *m);
+bool msg_decode_started(const uint8_t *p, size_t n, struct msg_started *m);
+bool msg_decode_resize(const uint8_t *p, size_t n, struct msg_resize *m);
+bool msg_decode_signal(const uint8_t *p, size_t n, struct msg_signal *m);
+bool msg_decode_clock(const uint8_t *p, size_t n, struct msg_clock *m);
+bool msg_decode_exited(const uint8_t *p, size_t n, struct msg_exited *m);
+
+#endif

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * A virtio device, apart from how it is plugged in. Devices are written against queues and guest memory; the
+ * transport (mmio.c in our KVM monitor, vhost_user.c towards QEMU) negotiates, activates and delivers doorbells.
+ *
+ * Threads: each device belongs to one event loop (device->loop). Doorbells and back-end events arrive on it. The
+ * mmio transport calls activate and reset from a vCPU thread; so every entry into a device, from either side, holds
+ * device->lock (transports and device source handlers take it; ops are called with it held).
+ */
+#ifndef MSB_VIRTIO_DEVICE_H
+#define MSB_VIRTIO_DEVICE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/loop.h"
+#include "disk/disk.h"
+#include "virtio/memory.h"
+#include "virtio/queue.h"
+
+#define VIRTIO_QUEUES_MAX 4
+#define VIRTIO_CONFIG_MAX 64 /* bytes of device-specific configuration we serve */
+
+enum virtio_id { VIRTIO_ID_NET = 1, VIRTIO_ID_BLK = 2, VIRTIO_ID_CONSOLE = 3, VIRTIO_ID_RNG = 4, VIRTIO_ID_VSOCK = 19 };
+
+#define VIRTIO_F_INDIRECT_DESC_BIT 28
+#define VIRTIO_F_EVENT_IDX_BIT 29
+#define VIRTIO_F_VERSION_1_BIT 32
+
+struct virtio_device;
+
+struct virtio_ops {
+	/* Driver is ready: queues[] are set up, driver_features final. */
+	void (*activate)(struct virtio_device *dev);
+	/* Driver rang queue `index`, or the transport wants it looked at. */
+	void (*kick)(struct virtio_device *dev, unsigned int index);
+	/* Back to the initial state; drop connections and requests in flight. */
+	void (*reset)(struct virtio_device *dev);
+	/* Free everything, device included. No other entry is running. */
+	void (*destroy)(struct virtio_device *dev);
+};
+
+struct virtio_device {
+	const struct virtio_ops *ops;
+	const char *name;	  /* for logs: "blk0" */
+	enum virtio_id id;
+	uint64_t features;	  /* offered, transport bits included */
+	unsigned int queue_count;
+	uint16_t queue_max;	  /* largest size offered for each queue */
+	uint8_t config[VIRTIO_CONFIG_MAX]; /* read-only to the driver */
+	uint32_t config_len;
+	struct loop *loop;	  /* kept; the thread that runs this device */
+
+	pthread_mutex_t lock;
+	/* Set by the transport. */
+	bool active;
+	uint64_t driver_features;
+	const struct guest_memory *mem;
+	struct queue queues[VIRTIO_QUEUES_MAX];
+	void (*interrupt)(void *transport, unsigned int queue); /* signal used buffers */
+	void *transport;
+	bool broken; /* the driver broke the rules: no more processing until reset */
+};
+
+/** virtio_device_init() - Fill the common part: transport feature bits, lock, sizes. */
+void virtio_device_init(struct virtio_device *dev, const struct virtio_ops *ops, enum virtio_id id, const char *name,
+			unsigned int queue_count, struct loop *loop);
+/** virtio_device_interrupt() - Tell the driver about pushed chains if it wants to know. Lock held. */
+void virtio_device_interrupt(struct virtio_device *dev, unsigned int queue);
+
+/* The devices. Return: owned device (free by ops->destroy), or NULL. */
+
+/** virtio_blk_new() - @disk: taken. Requests run synchronously on the loop's thread: give it a loop of its own. */
+struct virtio_device *virtio_blk_new(struct loop *loop, const char *name, struct disk *disk, struct error *err);
+/** virtio_rng_new() - Entropy from getrandom(). */
+struct virtio_device *virtio_rng_new(struct loop *loop, struct error *err);
+/** virtio_console_new() - Output only: what the guest writes on port 0 is appended to fd (borrowed), up to max_bytes. */
+struct virtio_device *virtio_console_new(struct loop *loop, int fd, uint64_t max_bytes, struct error *err);
+
+/**
+ * virtio_vsock_new() - Stream sockets between the guest (CID 3) and descriptors of the host.
+ * @control_fd:  taken: joined to the guest's first connection to (CID 2, port VSOCK_PORT_CONTROL) when its source
+ *               port is VSOCK_PORT_AGENT_SOURCE; any other connection from the guest gets RST
+ * @failed:      called on the loop's thread when a connect was refused; the fd was closed
+ */
+struct virtio_device *virtio_vsock_new(struct loop *loop, int control_fd, void (*failed)(void *arg, uint32_t id),
+				       void *arg, struct error *err);
+/**
+ * virtio_vsock_connect() - Connect fd (non-blocking SOCK_STREAM socket; taken, also on failure) to a guest port.
+ * Loop thread only, lock not held. Half-close travels both ways; full credit flow control; bounded buffers.
+ * Return: 0, or ERR_LIMIT with too many connections. A refusal is reported by failed(id).
+ */
+int virtio_vsock_connect(struct virtio_device *dev, int fd, uint32_t guest_port, uint32_t id, struct error *err);
+
+#endif
