@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * What a user can ask for, without printing. The command line (src/cli) parses, calls this, and prints; other front
+ * ends can do the same.
+ */
+#ifndef MSB_ENGINE_ENGINE_H
+#define MSB_ENGINE_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "proto/message.h"
+
+enum hypervisor_choice { HYPERVISOR_CHOICE_AUTO, HYPERVISOR_CHOICE_KVM, HYPERVISOR_CHOICE_QEMU };
+
+/** Where things are; see engine_paths(). All absolute, NUL-terminated. */
+struct engine_paths {
+	char home[1024];    /* MSB_HOME, default ~/.microsandbox; made 0700 when missing */
+	char kernel[1024];  /* guest kernel: MSB_LIBKRUNFW_PATH, else HOME/lib/libkrunfw-*.vmlinux (newest), else the
+			     * build cache; "" when none was found */
+	char qemu[1024];    /* MSB_QEMU_PATH, else qemu-system-x86_64 on PATH; "" when none */
+	char helper[1024];  /* msb-image beside the msb program (symlinks resolved), "" when missing */
+};
+
+/** engine_paths() - Find and create what every command needs. */
+int engine_paths(struct engine_paths *out, struct error *err);
+
+/** What `run` needs to know; strings and arrays are borrowed. Zero means: the default. */
+struct run_spec {
+	const char *image;		/* as typed */
+	char *const *command;		/* words after --; may be empty */
+	size_t command_count;
+	uint64_t memory_mib;		/* 0: 512 */
+	unsigned int cpus;		/* 0: 1 */
+	const char *const *env;		/* KEY=VALUE */
+	size_t env_count;
+	const char *workdir, *user, *hostname, *shell;
+	const char *entrypoint;		/* NULL: the image's; "" : none */
+	const struct msg_rlimit *rlimits;
+	size_t rlimit_count;
+	bool interactive;		/* stdin is a terminal and --no-tty was not given: empty command means a shell */
+	bool tty;			/* give the command a pty */
+	bool stdin_open;		/* false: /dev/null */
+	uint16_t rows, cols;
+	const char *term;		/* TERM for the pty, NULL: xterm */
+	enum hypervisor_choice hypervisor;
+	int progress_fd;		/* reserved, -1 */
+};
+
+/** A started command: the CLI now pumps frames (proto/frame.h, session side) over fd until FRAME_EXITED. */
+struct run_session {
+	int fd;			    /* SOCK_STREAM, non-blocking; closing it ends the sandbox */
+	int supervisor_pidfd;
+	char name[64];		    /* of the ephemeral sandbox */
+	char sandbox_dir[1200];	    /* removed by engine_run_finish() whatever happened */
+	bool on_qemu;
+	bool note_fallback;	    /* auto fell back to QEMU, and this boot and user was not told yet (marker is set now) */
+	char fallback_reason[200];  /* why KVM was not used */
+	bool nothing_to_run;	    /* no command and not interactive: nothing was started; exit status 0 after a warning */
+	char stage[32];		    /* where a failure happened: "image", "boot"... */
+};
+
+/**
+ * engine_run_start() - Resolve the image and the command, boot an ephemeral sandbox, start the command in it.
+ * On failure nothing is left behind. Blocks until the guest confirmed the start (FRAME_STARTED consumed) or refused
+ * it (ERR_GUEST_NOT_FOUND 127, ERR_GUEST_NOT_EXECUTABLE 126, ERR_GUEST_SPAWN). @cancel_fd: readable when the user
+ * wants to stop (signalfd), watched while booting, -1: none; then ERR_CANCELLED.
+ */
+int engine_run_start(const struct run_spec *spec, int cancel_fd, struct run_session *out, struct error *err);
+/** engine_run_finish() - Tear down: closes fd, waits until supervisor and machine are gone (bounded), removes leftovers. */
+int engine_run_finish(struct run_session *s, struct error *err);
+
+/** engine_sweep() - Remove what dead sandboxes left under MSB_HOME (cheap when there is nothing). Called by every command. */
+void engine_sweep(const struct engine_paths *paths);
+
+/** engine_load() - Run the helper msb-image to load an archive. @path: file, or NULL for standard input. Output of the
+ * helper ("Loaded REF" lines) goes to stdout, progress to stderr unless quiet. Return: 0 or the failure it reported. */
+int engine_load(const struct engine_paths *paths, const char *path, const char *const *tags, size_t tag_count, bool quiet,
+		struct error *err);
+
+#endif
