@@ -24,6 +24,9 @@ struct engine_paths {
 	char helper[1024];  /* msb-image beside the msb program (symlinks resolved), "" when missing */
 };
 
+/** engine_use_agent() - The agent's initramfs (linked into the program). Once, at start; borrowed for ever. */
+void engine_use_agent(const void *initramfs, size_t size);
+
 /** engine_paths() - Find and create what every command needs. */
 int engine_paths(struct engine_paths *out, struct error *err);
 
@@ -51,8 +54,9 @@ struct run_spec {
 
 /** A started command: the CLI now pumps frames (proto/frame.h, session side) over fd until FRAME_EXITED. */
 struct run_session {
-	int fd;			    /* SOCK_STREAM, non-blocking; closing it ends the sandbox */
-	int supervisor_pidfd;
+	int fd;			    /* SOCK_STREAM, non-blocking: session frames */
+	int control_fd;		    /* engine's own: the supervisor; closing it ends the sandbox */
+	int supervisor_pid;	    /* engine's own */
 	char name[64];		    /* of the ephemeral sandbox */
 	char sandbox_dir[1200];	    /* removed by engine_run_finish() whatever happened */
 	bool on_qemu;

@@ -47,6 +47,9 @@ enum frame_type {
 	FRAME_RESIZE = 23,	/* host -> agent: struct msg_resize */
 	FRAME_SIGNAL = 24,	/* host -> agent: struct msg_signal, to the process group */
 	FRAME_EXITED = 25,	/* agent -> host: struct msg_exited, last frame of the connection */
+	/* supervisor and its client, never on vsock */
+	FRAME_SANDBOX_READY = 32,  /* supervisor -> client: empty; the session socket is joined to the guest */
+	FRAME_SANDBOX_FAILED = 33, /* supervisor -> client: struct msg_failed; the sandbox ends */
 };
 
 struct frame {
