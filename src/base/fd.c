@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -121,6 +122,29 @@ int fd_memfd(const char *name, uint64_t size, bool sealable)
 	if (fd < 0 || ftruncate(fd, (off_t)size) < 0)
 		return -1;
 	return TAKE_FD(fd);
+}
+
+/** compare_int() - For qsort. */
+static int compare_int(const void *a, const void *b)
+{
+	int x = *(const int *)a, y = *(const int *)b;
+
+	return (x > y) - (x < y);
+}
+
+void fd_close_except(int *keep, size_t count)
+{
+	unsigned int from = 0;
+
+	qsort(keep, count, sizeof(*keep), compare_int);
+	for (size_t i = 0; i < count; i++) {
+		if (keep[i] < 0 || (unsigned int)keep[i] < from)
+			continue;
+		if ((unsigned int)keep[i] > from)
+			close_range(from, (unsigned int)keep[i] - 1, 0);
+		from = (unsigned int)keep[i] + 1;
+	}
+	close_range(from, ~0U, 0);
 }
 
 int fd_send_msg(int sock, const void *data, size_t n, const int *fds, size_t fd_count)

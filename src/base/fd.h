@@ -32,6 +32,9 @@ int fd_pwrite_full(int fd, const void *from, size_t n, off_t offset);
 /** fd_memfd() - A memfd with this name (shown in /proc), size bytes long. Return: owned fd, or -1 with errno. */
 int fd_memfd(const char *name, uint64_t size, bool sealable);
 
+/** fd_close_except() - Close every descriptor of this process but those in keep (sorted in place; -1 entries ignored). */
+void fd_close_except(int *keep, size_t count);
+
 #define FD_PASS_MAX 64 /* descriptors in one message */
 
 /**

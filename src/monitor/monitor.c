@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Theory of operation. One process, started by fork from the supervisor, runs one machine:
+ *
+ *  - the main thread runs the event loop of the small devices (vsock, rng, console) and listens to the supervisor;
+ *  - each disk has a thread with a loop of its own, because its requests block;
+ *  - with KVM a further thread sits in kvm_run(), which makes the vCPU threads; with QEMU the virtual CPU is the
+ *    child process and every device is served to it over vhost-user.
+ *
+ * The process ends with _exit() by its parent stub: threads are not joined, memory is not freed.
+ */
+#include "monitor/monitor.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "hypervisor/hypervisor.h"
+#include "virtio/device.h"
+#include "virtio/transport.h"
+
+#define DEVICES_MAX (MONITOR_DISKS_MAX + 3)
+#define CONSOLE_BYTES_MAX MIB(4) /* kernel.log never grows beyond this */
+
+struct monitor {
+	const struct monitor_config *cfg;
+	struct loop *loop;
+	int supervisor_source;
+	struct virtio_device *vsock;
+	size_t device_count;
+	struct virtio_device *devices[DEVICES_MAX];
+	/* KVM */
+	pthread_t vm_thread;
+	int stop_fd;  /* eventfd: ends kvm_run() */
+	int ended_fd; /* eventfd: kvm_run() returned */
+	struct vm_end end;
+	int vm_rc;
+	struct error vm_err;
+	/* QEMU */
+	struct qemu *qemu;
+};
+
+/** tell() - Send one message to the supervisor; a full or closed socket is not our problem. */
+static void tell(const struct monitor *m, enum monitor_message_type type, uint32_t id, const char *text)
+{
+	struct monitor_message msg = { .type = (uint32_t)type, .id = id, .time_ns = clock_monotonic_ns() };
+
+	if (text)
+		snprintf(msg.text, sizeof(msg.text), "%s", text);
+	if (fd_send_msg(m->cfg->supervisor_fd, &msg, sizeof(msg), NULL, 0) < 0)
+		log_debug(LOG_MONITOR, "supervisor does not listen: %s", strerror(errno));
+}
+
+/** on_connect_failed() - vsock: the guest refused connection `id`. */
+static void on_connect_failed(void *arg, uint32_t id)
+{
+	tell(arg, MONITOR_CONNECT_FAILED, id, NULL);
+}
+
+/** on_supervisor() - A command, or the end of the lifeline. */
+static void on_supervisor(void *arg, uint32_t events)
+{
+	struct monitor *m = arg;
+	struct monitor_message msg;
+	int fds[FD_PASS_MAX];
+	size_t fd_count;
+	ssize_t n = fd_recv_msg(m->cfg->supervisor_fd, &msg, sizeof(msg), fds, &fd_count);
+	struct error err = ERROR_INIT;
+
+	(void)events;
+	if (n < 0 && (errno == EAGAIN || errno == EMSGSIZE))
+		return;
+	if (n <= 0 || (n == sizeof(msg) && msg.type == MONITOR_POWER_OFF)) {
+		loop_stop(m->loop, 0);
+		return;
+	}
+	if (n == sizeof(msg) && msg.type == MONITOR_CONNECT && fd_count == 1) {
+		if (virtio_vsock_connect(m->vsock, TAKE_FD(fds[0]), msg.port, msg.id, &err) < 0)
+			tell(m, MONITOR_CONNECT_FAILED, msg.id, err.text);
+		return;
+	}
+	for (size_t i = 0; i < fd_count; i++)
+		fd_close(&fds[i]);
+}
+
+/** io_thread() - A disk's loop. */
+static void *io_thread(void *arg)
+{
+	loop_run(arg, NULL);
+	return NULL;
+}
+
+/** start_io_thread() - Run loop on a thread that takes no signals. */
+static int start_io_thread(struct loop *loop, struct error *err)
+{
+	pthread_t thread;
+	int rc = pthread_create(&thread, NULL, io_thread, loop);
+
+	return rc ? err_set(err, ERR_SYSTEM, rc, "start a disk thread") : 0;
+}
+
+/** add_disk() - A block device with a loop of its own, whose thread is started by the caller. */
+static int add_disk(struct monitor *m, size_t index, struct loop **loop, struct error *err)
+{
+	const struct monitor_disk *d = &m->cfg->disks[index];
+	static const char *const names[MONITOR_DISKS_MAX] = { "blk0", "blk1", "blk2", "blk3",
+							      "blk4", "blk5", "blk6", "blk7" };
+	struct disk *disk;
+	struct virtio_device *dev;
+
+	if (d->read_only)
+		disk = disk_open_extents(d->extents, d->extent_count, err);
+	else
+		disk = disk_open_raw(d->extents[0].fd, false, err);
+	if (!disk)
+		return -(int)err->code;
+	disk->no_flush = d->ephemeral;
+	*loop = loop_new(err);
+	if (!*loop) {
+		disk_close(disk);
+		return -(int)err->code;
+	}
+	dev = virtio_blk_new(*loop, names[index], disk, err);
+	if (!dev)
+		return -(int)err->code;
+	m->devices[m->device_count++] = dev;
+	return 0;
+}
+
+/** on_vm_ended() - kvm_run() returned, or QEMU's process ended. */
+static void on_vm_ended(void *arg, uint32_t events)
+{
+	struct monitor *m = arg;
+
+	(void)events;
+	loop_stop(m->loop, 1);
+}
+
+/** on_running() - KVM: the first instruction is next. vCPU side thread. */
+static void on_running(void *arg)
+{
+	tell(arg, MONITOR_RUNNING, 0, NULL);
+}
+
+/** vm_thread() - Sit in kvm_run() until the machine ends. */
+static void *vm_thread(void *arg)
+{
+	struct monitor *m = arg;
+	uint64_t one = 1;
+
+	m->vm_rc = kvm_run(m->cfg, m->devices, m->device_count, on_running, m, m->stop_fd, &m->end, &m->vm_err);
+	if (write(m->ended_fd, &one, sizeof(one)) < 0)
+		abort();
+	return NULL;
+}
+
+/** start_kvm() - Run the machine on a thread of its own. */
+static int start_kvm(struct monitor *m, struct error *err)
+{
+	int rc;
+
+	m->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	m->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (m->stop_fd < 0 || m->ended_fd < 0)
+		return err_set(err, ERR_SYSTEM, errno, "eventfd");
+	if (loop_add(m->loop, m->ended_fd, EPOLLIN, on_vm_ended, m, err) < 0)
+		return -(int)err->code;
+	rc = pthread_create(&m->vm_thread, NULL, vm_thread, m);
+	return rc ? err_set(err, ERR_SYSTEM, rc, "start the machine's thread") : 0;
+}
+
+/** start_qemu() - Serve every device over vhost-user and start QEMU with their other ends. */
+static int start_qemu(struct monitor *m, struct error *err)
+{
+	struct qemu_device served[DEVICES_MAX];
+
+	for (size_t i = 0; i < m->device_count; i++) {
+		int pair[2];
+
+		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+			return err_set(err, ERR_SYSTEM, errno, "socketpair");
+		served[i] = (struct qemu_device){ .id = m->devices[i]->id, .sock = pair[1] };
+		if (!vhost_user_new(m->devices[i], pair[0], NULL, NULL, err))
+			return -(int)err->code;
+	}
+	m->qemu = qemu_start(m->cfg, served, m->device_count, err);
+	if (!m->qemu)
+		return -(int)err->code;
+	if (loop_add(m->loop, qemu_pidfd(m->qemu), EPOLLIN, on_vm_ended, m, err) < 0)
+		return -(int)err->code;
+	tell(m, MONITOR_RUNNING, 0, NULL);
+	return 0;
+}
+
+/** build() - Devices in the order the guest numbers them, then their threads and the hypervisor. */
+static int build(struct monitor *m, struct error *err)
+{
+	const struct monitor_config *cfg = m->cfg;
+	struct loop *disk_loops[MONITOR_DISKS_MAX];
+	struct virtio_device *dev;
+
+	m->loop = loop_new(err);
+	if (!m->loop)
+		return -(int)err->code;
+	for (size_t i = 0; i < cfg->disk_count; i++)
+		if (add_disk(m, i, &disk_loops[i], err) < 0)
+			return -(int)err->code;
+	m->vsock = virtio_vsock_new(m->loop, cfg->control_fd, on_connect_failed, m, err);
+	if (!m->vsock)
+		return -(int)err->code;
+	m->devices[m->device_count++] = m->vsock;
+	dev = virtio_rng_new(m->loop, err);
+	if (!dev)
+		return -(int)err->code;
+	m->devices[m->device_count++] = dev;
+	if (cfg->kind == HYPERVISOR_KVM) {
+		dev = virtio_console_new(m->loop, cfg->console_fd, CONSOLE_BYTES_MAX, err);
+		if (!dev)
+			return -(int)err->code;
+		m->devices[m->device_count++] = dev;
+	}
+	m->supervisor_source = loop_add(m->loop, cfg->supervisor_fd, EPOLLIN, on_supervisor, m, err);
+	if (m->supervisor_source < 0)
+		return -(int)err->code;
+	if ((cfg->kind == HYPERVISOR_KVM ? start_kvm(m, err) : start_qemu(m, err)) < 0)
+		return -(int)err->code;
+	for (size_t i = 0; i < cfg->disk_count; i++)
+		if (start_io_thread(disk_loops[i], err) < 0)
+			return -(int)err->code;
+	return 0;
+}
+
+/** finish() - Stop the machine and learn how it ended. */
+static int finish(struct monitor *m, bool ended, struct error *err)
+{
+	uint64_t one = 1;
+
+	if (m->cfg->kind == HYPERVISOR_QEMU)
+		return qemu_finish(TAKE_PTR(m->qemu), &m->end, err);
+	if (!ended && write(m->stop_fd, &one, sizeof(one)) < 0)
+		abort();
+	pthread_join(m->vm_thread, NULL);
+	if (m->vm_rc < 0)
+		*err = m->vm_err;
+	return m->vm_rc;
+}
+
+int monitor_main(const struct monitor_config *cfg)
+{
+	static struct monitor m;
+	struct error err = ERROR_INIT;
+	int rc;
+
+	m.cfg = cfg;
+	m.supervisor_source = -1;
+	log_setup(LOG_WARN, cfg->log_fd, NULL);
+	prctl(PR_SET_NAME, "msb-monitor");
+	/* The lifeline (supervisor_fd) ends us in any case; this is quicker when the loop is busy. */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	sigaction(SIGPIPE, &(struct sigaction){ .sa_handler = SIG_IGN }, NULL);
+	fd_set_nonblock(cfg->supervisor_fd, true);
+	rc = build(&m, &err);
+	if (rc < 0) {
+		if (m.qemu) {
+			struct error ignored = ERROR_INIT;
+
+			qemu_finish(m.qemu, &m.end, &ignored);
+		}
+		tell(&m, MONITOR_FAILED, 0, err.text);
+		return 1;
+	}
+	rc = loop_run(m.loop, &err);
+	if (rc >= 0)
+		rc = finish(&m, rc == 1, &err);
+	if (rc < 0) {
+		tell(&m, MONITOR_FAILED, 0, err.text);
+		return 1;
+	}
+	switch (m.end.how) {
+	case VM_END_OFF:
+		tell(&m, MONITOR_GUEST_OFF, 0, NULL);
+		break;
+	case VM_END_RESET:
+		tell(&m, MONITOR_GUEST_RESET, 0, NULL);
+		break;
+	case VM_END_PANIC:
+		tell(&m, MONITOR_GUEST_PANIC, 0, NULL);
+		break;
+	case VM_END_STOPPED:
+		break;
+	}
+	return 0;
+}

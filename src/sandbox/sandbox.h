@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** One sandbox: its directory, its writable disk, and the supervisor process that runs it. */
+#ifndef MSB_SANDBOX_SANDBOX_H
+#define MSB_SANDBOX_SANDBOX_H
+
+#include <stdint.h>
+
+#include "base/error.h"
+#include "monitor/monitor.h"
+#include "proto/message.h"
+
+#define SANDBOX_BOOT_TIMEOUT_S 180
+#define SANDBOX_CLOCK_INTERVAL_S 4 /* how often the guest is told the time */
+
+/** Everything the supervisor needs; made before the fork, borrowed by the child. */
+struct sandbox_spec {
+	const char *name;
+	struct monitor_config machine; /* supervisor_fd and control_fd are filled by the supervisor */
+	struct msg_boot boot;	       /* realtime_ns is filled when it is sent */
+	const char *parent_dir;	       /* MSB_HOME/sandboxes */
+};
+
+/**
+ * supervisor_main() - Run a sandbox to its end; call in a freshly forked child.
+ * @client_fd:  taken: frames FRAME_SANDBOX_READY or FRAME_SANDBOX_FAILED go out; its end of file ends the sandbox
+ * @session_fd: taken: SOCK_STREAM, joined to the agent's session port when the guest is ready
+ *
+ * When it returns, no process of the sandbox is left and its directory is gone.
+ * Return: process exit status.
+ */
+int supervisor_main(struct sandbox_spec *spec, int client_fd, int session_fd);
+
+/**
+ * sandbox_dir_create() - Make MSB_HOME/sandboxes/NAME (0700) with a locked file `lock` in it. The lock is held as
+ * long as any process has *lock_fd open; a directory whose lock is free belongs to nobody.
+ */
+int sandbox_dir_create(const char *parent_dir, const char *name, int *dir_fd, int *lock_fd, struct error *err);
+/** sandbox_sweep() - Remove the directories of dead sandboxes. Never blocks on live ones. */
+void sandbox_sweep(const char *parent_dir);
+
+/**
+ * upper_open() - A fresh writable ext4 disk for one sandbox, without a name in the file system.
+ * @templates_dir: where the empty template of each size is kept (made by mke2fs when missing)
+ * Return: owned fd, or a negative code (ERR_UNSUPPORTED when mke2fs is not installed).
+ */
+int upper_open(const char *templates_dir, int dir_fd, uint64_t size_bytes, struct error *err);
+
+#endif
