@@ -63,6 +63,7 @@ struct run_session {
 	bool note_fallback;	    /* auto fell back to QEMU, and this boot and user was not told yet (marker is set now) */
 	char fallback_reason[200];  /* why KVM was not used */
 	bool nothing_to_run;	    /* no command and not interactive: nothing was started; exit status 0 after a warning */
+	bool exited;		    /* set by the caller when FRAME_EXITED arrived: finish need not ask why it ended */
 	char stage[32];		    /* where a failure happened: "image", "boot"... */
 };
 
@@ -73,14 +74,18 @@ struct run_session {
  * wants to stop (signalfd), watched while booting, -1: none; then ERR_CANCELLED.
  */
 int engine_run_start(const struct run_spec *spec, int cancel_fd, struct run_session *out, struct error *err);
-/** engine_run_finish() - Tear down: closes fd, waits until supervisor and machine are gone (bounded), removes leftovers. */
+/**
+ * engine_run_finish() - Tear down: closes fd, waits until supervisor and machine are gone (bounded), removes leftovers.
+ * Return: 0, or (when !s->exited) the reason why the sandbox ended by itself.
+ */
 int engine_run_finish(struct run_session *s, struct error *err);
 
 /** engine_sweep() - Remove what dead sandboxes left under MSB_HOME (cheap when there is nothing). Called by every command. */
 void engine_sweep(const struct engine_paths *paths);
 
 /** engine_load() - Run the helper msb-image to load an archive. @path: file, or NULL for standard input. Output of the
- * helper ("Loaded REF" lines) goes to stdout, progress to stderr unless quiet. Return: 0 or the failure it reported. */
+ * helper ("Loaded REF" lines) goes to stdout, progress to stderr unless quiet. Return: 0 or a failure; its text is empty
+ * when the helper has printed the reason itself. */
 int engine_load(const struct engine_paths *paths, const char *path, const char *const *tags, size_t tag_count, bool quiet,
 		struct error *err);
 

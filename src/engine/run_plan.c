@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "engine/run_plan.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/num.h"
+
+#define DEFAULT_MEMORY_MIB 512
+#define MEMORY_MIB_MIN 64 /* below this the kernel does not reach the agent */
+#define UPPER_BYTES GIB(4)
+#define TMP_BYTES_MAX MIB(512)
+
+static const void *agent_data;
+static size_t agent_size;
+
+void engine_use_agent(const void *initramfs, size_t size)
+{
+	agent_data = initramfs;
+	agent_size = size;
+}
+
+/** env_set() - Put KEY=VALUE into list, replacing an earlier entry of the same key. */
+static int env_set(struct msg_strings *list, const char *entry, struct error *err)
+{
+	size_t key = strcspn(entry, "=");
+
+	for (uint32_t i = 0; i < list->count; i++) {
+		if (strncmp(list->item[i], entry, key) == 0 && list->item[i][key] == '=') {
+			list->item[i] = entry;
+			return 0;
+		}
+	}
+	if (list->count == MSG_STRINGS_MAX)
+		return err_set(err, ERR_LIMIT, 0, "more than %d environment variables", MSG_STRINGS_MAX);
+	list->item[list->count++] = entry;
+	return 0;
+}
+
+/** argv_add() - Append words to the command. */
+static int argv_add(struct msg_exec *exec, char *const *words, size_t count, struct error *err)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (exec->argv.count == MSG_STRINGS_MAX)
+			return err_set(err, ERR_LIMIT, 0, "the command has more than %d words", MSG_STRINGS_MAX);
+		exec->argv.item[exec->argv.count++] = words[i];
+	}
+	return 0;
+}
+
+/** plan_command() - ENTRYPOINT + (command or CMD), else a shell, else nothing. contract 1.4 */
+static int plan_command(const struct run_spec *spec, struct run_plan *plan, struct run_session *out, struct error *err)
+{
+	const struct image *img = plan->image;
+	struct msg_exec *exec = &plan->exec;
+	char *one[1];
+	int rc = 0;
+
+	if (!spec->entrypoint)
+		rc = argv_add(exec, img->entrypoint.item, img->entrypoint.count, err);
+	else if (spec->entrypoint[0]) {
+		one[0] = (char *)(uintptr_t)spec->entrypoint;
+		rc = argv_add(exec, one, 1, err);
+	}
+	if (rc == 0 && spec->command_count)
+		rc = argv_add(exec, spec->command, spec->command_count, err);
+	else if (rc == 0)
+		rc = argv_add(exec, img->cmd.item, img->cmd.count, err);
+	if (rc < 0)
+		return rc;
+	if (exec->argv.count == 0 && spec->interactive) {
+		one[0] = (char *)(uintptr_t)(spec->shell ? spec->shell : "/bin/sh");
+		rc = argv_add(exec, one, 1, err);
+	} else if (exec->argv.count == 0) {
+		out->nothing_to_run = true;
+	}
+	if (exec->argv.count && !exec->argv.item[0][0])
+		return err_set(err, ERR_INVALID, 0, "the program name is empty");
+	exec->tty = spec->tty;
+	exec->stdin_open = spec->stdin_open;
+	exec->rows = spec->rows;
+	exec->cols = spec->cols;
+	for (size_t i = 0; i < spec->rlimit_count && i < MSG_RLIMITS_MAX; i++)
+		exec->rlimits[exec->rlimit_count++] = spec->rlimits[i];
+	return rc;
+}
+
+/** plan_boot() - What the agent is told. */
+static int plan_boot(const struct run_spec *spec, struct run_plan *plan, struct error *err)
+{
+	const struct image *img = plan->image;
+	struct msg_boot *boot = &plan->spec.boot;
+
+	boot->hostname = spec->hostname ? spec->hostname : plan->name;
+	boot->user = spec->user ? spec->user : img->user;
+	boot->workdir = spec->workdir ? spec->workdir : img->workdir[0] ? img->workdir : NULL;
+	boot->tmp_bytes = MIN(MAX(plan->spec.machine.memory_bytes / 4, MIB(1)), TMP_BYTES_MAX);
+	for (uint32_t i = 0; i < img->env.count; i++)
+		if (env_set(&boot->env, img->env.item[i], err) < 0)
+			return -(int)err->code;
+	for (size_t i = 0; i < spec->env_count; i++)
+		if (env_set(&boot->env, spec->env[i], err) < 0)
+			return -(int)err->code;
+	if (spec->tty) {
+		snprintf(plan->term, sizeof(plan->term), "TERM=%s",
+			 spec->term && spec->term[0] && strcmp(spec->term, "dumb") != 0 ? spec->term : "xterm");
+		return env_set(&plan->exec.env, plan->term, err);
+	}
+	return 0;
+}
+
+/** cgroup_limit() - Memory limit of our cgroup (v2, then v1 as containers see it) in bytes; UINT64_MAX: none known. */
+static uint64_t cgroup_limit(void)
+{
+	static const char *const files[] = { "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes" };
+
+	for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+		struct buf b = BUF_INIT(64);
+		uint64_t limit = UINT64_MAX;
+		bool known = false;
+
+		if (file_read(AT_FDCWD, files[i], 40, &b, NULL) == 0 && buf_cstr(&b)) {
+			char *end = strchr((char *)b.data, '\n');
+
+			if (end)
+				*end = '\0';
+			known = num_parse_u64((char *)b.data, UINT64_MAX, &limit);
+		}
+		buf_free(&b);
+		if (known)
+			return limit;
+	}
+	return UINT64_MAX;
+}
+
+/** plan_machine() - CPUs and memory, checked against this host. */
+static int plan_machine(const struct run_spec *spec, struct run_plan *plan, struct error *err)
+{
+	struct monitor_config *m = &plan->spec.machine;
+	uint64_t mib = spec->memory_mib ? spec->memory_mib : DEFAULT_MEMORY_MIB;
+	uint64_t host_mib, limit = cgroup_limit();
+	struct sysinfo si;
+
+	if (sysinfo(&si) < 0)
+		return err_set(err, ERR_SYSTEM, errno, "sysinfo");
+	host_mib = MIN((uint64_t)si.totalram * si.mem_unit, limit) >> 20;
+	if (mib > host_mib) {
+		err_set(err, ERR_LIMIT, 0, "--memory: %llu MiB asked for, this host has %llu MiB%s", (unsigned long long)mib,
+			(unsigned long long)host_mib, limit >> 20 == host_mib ? " (limit of its cgroup)" : "");
+		return err_hint(err, "use a smaller --memory");
+	}
+	if (mib < MEMORY_MIB_MIN) {
+		err_set(err, ERR_LIMIT, 0, "--memory: %llu MiB is too small to boot", (unsigned long long)mib);
+		return err_hint(err, "use at least -m %dM", MEMORY_MIB_MIN);
+	}
+	m->cpus = spec->cpus ? spec->cpus : 1;
+	m->memory_bytes = ALIGN_UP(mib, 2) << 20;
+	return 0;
+}
+
+/** plan_disks() - The image read-only, above it a fresh writable disk (or a tmpfs where mke2fs is missing). */
+static int plan_disks(struct image_store *store, struct run_plan *plan, struct error *err)
+{
+	struct monitor_config *m = &plan->spec.machine;
+	char templates[PATH_MAX];
+	int fd;
+
+	if (image_store_open_root(store, plan->image, plan->root, &m->disks[0].extent_count, err) < 0)
+		return err_wrap(err, "image %s", plan->image->reference);
+	m->disks[0].extents = plan->root;
+	m->disks[0].read_only = true;
+	m->disk_count = 1;
+	plan->spec.boot.upper = MSG_UPPER_TMPFS;
+	snprintf(templates, sizeof(templates), "%s/cache/templates", plan->paths.home);
+	fd = upper_open(templates, plan->dir_fd, UPPER_BYTES, err);
+	if (fd == -(int)ERR_UNSUPPORTED) {
+		err_clear(err);
+		return 0;
+	}
+	if (fd < 0)
+		return fd;
+	plan->upper = (struct disk_extent){ .fd = fd, .length = UPPER_BYTES };
+	m->disks[1] = (struct monitor_disk){ .ephemeral = true, .extent_count = 1, .extents = &plan->upper };
+	m->disk_count = 2;
+	plan->spec.boot.upper = MSG_UPPER_EXT4;
+	return 0;
+}
+
+/** plan_files() - Kernel, agent, logs. */
+static int plan_files(struct run_plan *plan, struct error *err)
+{
+	struct monitor_config *m = &plan->spec.machine;
+
+	if (!plan->paths.kernel[0]) {
+		err_set(err, ERR_NOT_FOUND, 0, "no guest kernel in %s/lib nor in the build cache", plan->paths.home);
+		return err_hint(err, "run scripts/setup.sh, or set MSB_LIBKRUNFW_PATH to a vmlinux built by kernel/build.sh");
+	}
+	m->kernel_fd = open(plan->paths.kernel, O_RDONLY | O_CLOEXEC);
+	if (m->kernel_fd < 0) {
+		err_set(err, err_from_errno(errno), errno, "guest kernel %s", plan->paths.kernel);
+		return err_hint(err, "run scripts/setup.sh, or check MSB_LIBKRUNFW_PATH");
+	}
+	if (!agent_size)
+		return err_set(err, ERR_INTERNAL, 0, "this program was linked without its guest agent");
+	m->initrd_fd = fd_memfd("msb-agent", 0, false);
+	if (m->initrd_fd < 0 || fd_write_full(m->initrd_fd, agent_data, agent_size) < 0)
+		return err_set(err, ERR_SYSTEM, errno, "memfd for the agent");
+	m->log_fd = openat(plan->dir_fd, "runtime.log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	m->console_fd = openat(plan->dir_fd, "kernel.log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	if (m->log_fd < 0 || m->console_fd < 0)
+		return err_set(err, err_from_errno(errno), errno, "create logs in %s", plan->parent_dir);
+	return 0;
+}
+
+/** plan_directory() - A generated name and its directory. */
+static int plan_directory(struct run_plan *plan, struct run_session *out, struct error *err)
+{
+	uint32_t r;
+
+	if (getrandom(&r, sizeof(r), 0) != sizeof(r))
+		return err_set(err, ERR_SYSTEM, errno, "getrandom");
+	snprintf(plan->name, sizeof(plan->name), "msb-%08x", r);
+	snprintf(plan->parent_dir, sizeof(plan->parent_dir), "%s/sandboxes", plan->paths.home);
+	if (sandbox_dir_create(plan->parent_dir, plan->name, &plan->dir_fd, &plan->lock_fd, err) < 0)
+		return -(int)err->code;
+	snprintf(out->name, sizeof(out->name), "%s", plan->name);
+	snprintf(out->sandbox_dir, sizeof(out->sandbox_dir), "%s/%s", plan->parent_dir, plan->name);
+	plan->spec.name = plan->name;
+	plan->spec.parent_dir = plan->parent_dir;
+	plan->spec.machine.runtime_dir = out->sandbox_dir;
+	return 0;
+}
+
+int run_plan_make(const struct run_spec *spec, struct run_plan *plan, struct run_session *out, struct error *err)
+{
+	struct monitor_config *m = &plan->spec.machine;
+	_cleanup_fd_ int home = -1;
+	struct image_store *store;
+	int rc;
+
+	memset(plan, 0, sizeof(*plan));
+	plan->dir_fd = plan->lock_fd = plan->upper.fd = -1;
+	m->kernel_fd = m->initrd_fd = m->console_fd = m->log_fd = m->kvm_fd = m->supervisor_fd = m->control_fd = -1;
+	snprintf(out->stage, sizeof(out->stage), "image");
+	if (engine_paths(&plan->paths, err) < 0)
+		return -(int)err->code;
+	home = open(plan->paths.home, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (home < 0)
+		return err_set(err, err_from_errno(errno), errno, "open %s", plan->paths.home);
+	store = image_store_open(home, err);
+	if (!store)
+		return -(int)err->code;
+	rc = image_store_find(store, spec->image, &plan->image, err);
+	if (rc == 0)
+		rc = plan_command(spec, plan, out, err);
+	if (rc == 0 && !out->nothing_to_run) {
+		snprintf(out->stage, sizeof(out->stage), "sandbox");
+		rc = plan_machine(spec, plan, err);
+		if (rc == 0)
+			rc = choose_hypervisor(spec->hypervisor, home, plan, out, err);
+		if (rc == 0)
+			rc = plan_directory(plan, out, err);
+		if (rc == 0)
+			rc = plan_disks(store, plan, err);
+		if (rc == 0)
+			rc = plan_files(plan, err);
+		if (rc == 0)
+			rc = plan_boot(spec, plan, err);
+	}
+	image_store_close(store);
+	return rc;
+}
+
+void run_plan_release(struct run_plan *plan)
+{
+	struct monitor_config *m = &plan->spec.machine;
+
+	for (size_t i = 0; i < m->disks[0].extent_count; i++)
+		fd_close(&plan->root[i].fd);
+	fd_close(&plan->upper.fd);
+	fd_close(&m->kernel_fd);
+	fd_close(&m->initrd_fd);
+	fd_close(&m->log_fd);
+	fd_close(&m->console_fd);
+	fd_close(&m->kvm_fd);
+	fd_close(&plan->dir_fd);
+	fd_close(&plan->lock_fd);
+}
+
+void run_plan_free(struct run_plan *plan)
+{
+	if (plan->image)
+		image_free(TAKE_PTR(plan->image));
+}
