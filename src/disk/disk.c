@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Disks made of files: a whole writable file (raw), or a read-only list of extents. */
+#include "disk/disk.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+
+#define IOV_PER_CALL 64
+
+struct file_disk {
+	struct disk disk;
+	size_t count;
+	uint64_t *start; /* first byte of each extent on the disk; extents only */
+	struct disk_extent *extents;
+};
+
+/** transfer() - preadv or pwritev over iovecs until done; reads past the end of the file give zeroes. */
+static int transfer(int fd, const struct iovec *iov, int count, uint64_t offset, bool write)
+{
+	struct iovec part[IOV_PER_CALL];
+	int next = 0, n = 0;
+
+	while (next < count || n > 0) {
+		ssize_t r;
+
+		for (; n < IOV_PER_CALL && next < count; next++)
+			if (iov[next].iov_len)
+				part[n++] = iov[next];
+		if (n == 0)
+			break;
+		r = write ? pwritev(fd, part, n, (off_t)offset) : preadv(fd, part, n, (off_t)offset);
+		if (r < 0 && errno == EINTR)
+			continue;
+		if (r < 0)
+			return -errno;
+		if (r == 0 && write)
+			return -EIO;
+		if (r == 0) {
+			for (int i = 0; i < n; i++)
+				memset(part[i].iov_base, 0, part[i].iov_len);
+			for (; next < count; next++)
+				memset(iov[next].iov_base, 0, iov[next].iov_len);
+			return 0;
+		}
+		offset += (uint64_t)r;
+		for (int i = 0; i < n; i++) {
+			size_t done = MIN((size_t)r, part[i].iov_len);
+
+			part[i].iov_base = (uint8_t *)part[i].iov_base + done;
+			part[i].iov_len -= done;
+			r -= (ssize_t)done;
+		}
+		int left = 0;
+
+		for (int i = 0; i < n; i++)
+			if (part[i].iov_len)
+				part[left++] = part[i];
+		n = left;
+	}
+	return 0;
+}
+
+static int raw_readv(struct disk *d, const struct iovec *iov, int count, uint64_t offset)
+{
+	return transfer(((struct file_disk *)d)->extents[0].fd, iov, count, offset, false);
+}
+
+static int raw_writev(struct disk *d, const struct iovec *iov, int count, uint64_t offset)
+{
+	return transfer(((struct file_disk *)d)->extents[0].fd, iov, count, offset, true);
+}
+
+static int raw_flush(struct disk *d)
+{
+	return fdatasync(((struct file_disk *)d)->extents[0].fd) < 0 ? -errno : 0;
+}
+
+static int raw_discard(struct disk *d, uint64_t offset, uint64_t length, bool zero)
+{
+	int fd = ((struct file_disk *)d)->extents[0].fd;
+
+	if (length == 0)
+		return 0;
+	if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length) == 0)
+		return 0;
+	/* Discarding is a wish; zeroes are a promise. */
+	if (!zero)
+		return 0;
+	return fallocate(fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length) < 0 ? -errno : 0;
+}
+
+static void file_close(struct disk *d)
+{
+	struct file_disk *f = (struct file_disk *)d;
+
+	for (size_t i = 0; i < f->count; i++)
+		fd_close(&f->extents[i].fd);
+	free(f->extents);
+	free(f->start);
+	free(f);
+}
+
+/** find_extent() - Index of the extent that holds byte `at` of the disk. */
+static size_t find_extent(const struct file_disk *f, uint64_t at)
+{
+	size_t low = 0, high = f->count;
+
+	while (high - low > 1) {
+		size_t mid = low + (high - low) / 2;
+
+		if (f->start[mid] <= at)
+			low = mid;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+/** take_iov() - Move up to n bytes from the front of *iov (a private copy) into part. Return: iovecs in part. */
+static int take_iov(struct iovec **iov, int *count, uint64_t n, struct iovec *part, uint64_t *taken)
+{
+	int parts = 0;
+
+	*taken = 0;
+	while (*count && n && parts < IOV_PER_CALL) {
+		size_t len = MIN((*iov)->iov_len, n);
+
+		part[parts++] = (struct iovec){ .iov_base = (*iov)->iov_base, .iov_len = len };
+		(*iov)->iov_base = (uint8_t *)(*iov)->iov_base + len;
+		(*iov)->iov_len -= len;
+		n -= len;
+		*taken += len;
+		if ((*iov)->iov_len == 0) {
+			(*iov)++;
+			(*count)--;
+		}
+	}
+	return parts;
+}
+
+static int extents_readv(struct disk *d, const struct iovec *iov, int count, uint64_t offset)
+{
+	struct file_disk *f = (struct file_disk *)d;
+	struct iovec copy[1024], *rest = copy;
+
+	if (count > (int)ARRAY_LEN(copy))
+		return -EINVAL;
+	memcpy(copy, iov, (size_t)count * sizeof(*iov));
+	while (count) {
+		struct iovec part[IOV_PER_CALL];
+		size_t i = find_extent(f, offset);
+		const struct disk_extent *e = &f->extents[i];
+		uint64_t inside = offset - f->start[i], taken;
+		int parts, rc = 0;
+
+		if (inside >= e->length)
+			return -EINVAL;
+		parts = take_iov(&rest, &count, e->length - inside, part, &taken);
+		if (e->fd < 0)
+			for (int k = 0; k < parts; k++)
+				memset(part[k].iov_base, 0, part[k].iov_len);
+		else
+			rc = transfer(e->fd, part, parts, e->fd_offset + inside, false);
+		if (rc < 0)
+			return rc;
+		offset += taken;
+	}
+	return 0;
+}
+
+static int refuse_writev(struct disk *d, const struct iovec *iov, int count, uint64_t offset)
+{
+	(void)d;
+	(void)iov;
+	(void)count;
+	(void)offset;
+	return -EROFS;
+}
+
+static int nothing_flush(struct disk *d)
+{
+	(void)d;
+	return 0;
+}
+
+static const struct disk_ops raw_ops = {
+	.readv = raw_readv,
+	.writev = raw_writev,
+	.flush = raw_flush,
+	.discard = raw_discard,
+	.close = file_close,
+};
+static const struct disk_ops extents_ops = {
+	.readv = extents_readv,
+	.writev = refuse_writev,
+	.flush = nothing_flush,
+	.close = file_close,
+};
+
+/** close_extents() - Give up what a failed open took. */
+static void close_extents(const struct disk_extent *extents, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (extents[i].fd >= 0)
+			close(extents[i].fd);
+}
+
+/** file_disk_new() - Memory for a disk of count extents, fds taken. */
+static struct file_disk *file_disk_new(const struct disk_extent *extents, size_t count, struct error *err)
+{
+	struct file_disk *f = calloc(1, sizeof(*f));
+
+	if (f) {
+		f->extents = calloc(count, sizeof(*extents));
+		f->start = calloc(count, sizeof(*f->start));
+	}
+	if (!f || !f->extents || !f->start) {
+		close_extents(extents, count);
+		if (f) {
+			free(f->extents);
+			free(f->start);
+			free(f);
+		}
+		err_set(err, ERR_NO_MEMORY, 0, "disk: out of memory");
+		return NULL;
+	}
+	f->count = count;
+	memcpy(f->extents, extents, count * sizeof(*extents));
+	return f;
+}
+
+struct disk *disk_open_raw(int fd, bool read_only, struct error *err)
+{
+	struct disk_extent whole = { .fd = fd };
+	struct file_disk *f;
+	struct stat st;
+
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size <= 0) {
+		err_set(err, ERR_INVALID, 0, "disk: not a regular file with contents");
+		close(fd);
+		return NULL;
+	}
+	f = file_disk_new(&whole, 1, err);
+	if (!f)
+		return NULL;
+	f->disk.ops = &raw_ops;
+	f->disk.size_bytes = ALIGN_DOWN((uint64_t)st.st_size, DISK_SECTOR);
+	f->disk.read_only = read_only;
+	return &f->disk;
+}
+
+struct disk *disk_open_extents(const struct disk_extent *extents, size_t count, struct error *err)
+{
+	struct file_disk *f;
+
+	if (count == 0 || count > DISK_EXTENTS_MAX) {
+		close_extents(extents, count > DISK_EXTENTS_MAX ? 0 : count);
+		err_set(err, ERR_LIMIT, 0, "disk: %zu extents (limit %d)", count, DISK_EXTENTS_MAX);
+		return NULL;
+	}
+	f = file_disk_new(extents, count, err);
+	if (!f)
+		return NULL;
+	f->disk.ops = &extents_ops;
+	f->disk.read_only = true;
+	for (size_t i = 0; i < count; i++) {
+		f->start[i] = f->disk.size_bytes;
+		if (extents[i].length == 0 || extents[i].length % DISK_SECTOR ||
+		    __builtin_add_overflow(f->disk.size_bytes, extents[i].length, &f->disk.size_bytes)) {
+			err_set(err, ERR_INVALID, 0, "disk: extent %zu has length %llu", i,
+				(unsigned long long)extents[i].length);
+			file_close(&f->disk);
+			return NULL;
+		}
+	}
+	return &f->disk;
+}
+
+void disk_close(struct disk *d)
+{
+	if (d)
+		d->ops->close(d);
+}
