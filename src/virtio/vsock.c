@@ -255,7 +255,7 @@ static void conn_event(void *arg, uint32_t events)
 	pthread_mutex_lock(&v->dev.lock);
 	if (c->used && c->fd >= 0) {
 		/* Without interest in events a hang-up is still reported, again and again: the peer is gone. */
-		if ((events & (EPOLLHUP | EPOLLERR)) && !(c->watched & EPOLLIN) && (c->host_eof || c->guest_deaf))
+		if ((events & (EPOLLHUP | EPOLLERR)) && !(c->watched & EPOLLIN))
 			abort_conn(c);
 		else if (!(events & EPOLLOUT) || flush_ring(c))
 			settle(c);
