@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Console, output only, one port, no control queue: what the guest writes on port 0 is appended to a file until
+ * max_bytes were written; the rest is dropped, so a guest cannot fill the host's disk. Buffers the guest offers for
+ * input are kept by it for ever: nothing is ever typed. Source: virtio 1.2, 5.3.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/macros.h"
+#include "virtio/device.h"
+
+#define CONSOLE_RX 0
+#define CONSOLE_TX 1
+#define CONSOLE_QUEUES 2
+
+struct console {
+	struct virtio_device dev;
+	int fd;		   /* borrowed */
+	uint64_t left;	   /* bytes that may still be written */
+	bool failed;	   /* a write failed: said once, output dropped from then on */
+	struct queue_chain chain;
+	uint8_t bounce[4096]; /* guest memory is copied before it is written: one write, no change under way */
+};
+
+/** emit() - Append bytes to the file within the limit; a full or broken file drops them. */
+static void emit(struct console *con, const uint8_t *p, size_t n)
+{
+	n = (size_t)MIN((uint64_t)n, con->left);
+	while (n && !con->failed) {
+		ssize_t r = write(con->fd, p, n);
+
+		if (r < 0 && errno == EINTR)
+			continue;
+		if (r < 0 && errno == EAGAIN)
+			return; /* a pipe nobody empties must not stop the guest */
+		if (r < 0) {
+			con->failed = true;
+			log_warn(LOG_VIRTIO, "%s: write: %s; output is dropped", con->dev.name, strerror(errno));
+			return;
+		}
+		p += r;
+		n -= (size_t)r;
+		con->left -= (uint64_t)r;
+	}
+}
+
+/** console_kick() - Take what the guest printed. */
+static void console_kick(struct virtio_device *dev, unsigned int index)
+{
+	struct console *con = (struct console *)dev;
+	struct queue *q = &dev->queues[index];
+
+	if (index != CONSOLE_TX)
+		return;
+	do {
+		queue_enable_kicks(q, false);
+		for (unsigned int i = 0; i < q->size; i++) {
+			enum queue_result r = queue_pop_chain(q, &con->chain);
+
+			if (r == QUEUE_EMPTY)
+				break;
+			if (r == QUEUE_BROKEN) {
+				dev->broken = true;
+				return;
+			}
+			for (size_t at = 0; at < con->chain.read_bytes && con->left && !con->failed;) {
+				size_t n = chain_read(&con->chain, at, con->bounce, sizeof(con->bounce));
+
+				emit(con, con->bounce, n);
+				at += n;
+			}
+			queue_push(q, &con->chain, 0);
+		}
+		virtio_device_interrupt(dev, index);
+	} while (queue_enable_kicks(q, true));
+}
+
+static void console_nothing(struct virtio_device *dev)
+{
+	(void)dev;
+}
+
+static void console_destroy(struct virtio_device *dev)
+{
+	pthread_mutex_destroy(&dev->lock);
+	free(dev);
+}
+
+static const struct virtio_ops console_ops = {
+	.activate = console_nothing,
+	.kick = console_kick,
+	.reset = console_nothing,
+	.destroy = console_destroy,
+};
+
+struct virtio_device *virtio_console_new(struct loop *loop, int fd, uint64_t max_bytes, struct error *err)
+{
+	struct console *con = calloc(1, sizeof(*con));
+
+	_Static_assert(CONSOLE_RX == 0 && CONSOLE_QUEUES <= VIRTIO_QUEUES_MAX, "receive queue first (5.3.2)");
+	if (!con) {
+		err_set(err, ERR_NO_MEMORY, 0, "console device: out of memory");
+		return NULL;
+	}
+	virtio_device_init(&con->dev, &console_ops, VIRTIO_ID_CONSOLE, "console", CONSOLE_QUEUES, loop);
+	con->fd = fd;
+	con->left = max_bytes;
+	/* cols, rows, max_nr_ports, emerg_wr: all without meaning as their features are not offered. */
+	con->dev.config_len = 12;
+	return &con->dev;
+}
