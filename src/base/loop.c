@@ -2,6 +2,7 @@
 #include "base/loop.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
@@ -25,6 +26,11 @@ struct loop {
 	int epoll_fd;
 	bool stopping;
 	int status;
+	pthread_mutex_t lock;	/* a leaf: guards what follows; never held while a handler runs */
+	pthread_cond_t idle;	/* a handler ended */
+	bool busy;		/* a handler runs, on `runner` */
+	pthread_t runner;
+	uint64_t turn;		/* handlers that ended */
 	int used; /* slots below this were used at least once */
 	struct source sources[LOOP_SOURCES_MAX];
 };
@@ -43,6 +49,8 @@ struct loop *loop_new(struct error *err)
 		free(loop);
 		return NULL;
 	}
+	pthread_mutex_init(&loop->lock, NULL);
+	pthread_cond_init(&loop->idle, NULL);
 	return loop;
 }
 
@@ -57,6 +65,8 @@ void loop_free(struct loop *loop)
 			loop_remove(loop, &id);
 	}
 	close(loop->epoll_fd);
+	pthread_cond_destroy(&loop->idle);
+	pthread_mutex_destroy(&loop->lock);
 	free(loop);
 }
 
@@ -66,7 +76,9 @@ static uint64_t datum(const struct loop *loop, int slot)
 	return (uint64_t)loop->sources[slot].generation << 32 | (uint32_t)slot;
 }
 
-int loop_add(struct loop *loop, int fd, uint32_t events, loop_fn fn, void *arg, struct error *err)
+/** add_source() - loop_add() with the lock held. */
+static int add_source(struct loop *loop, int fd, uint32_t events, bool is_timer, loop_fn fn, void *arg,
+		      struct error *err)
 {
 	struct epoll_event ev;
 	struct source *s;
@@ -80,7 +92,7 @@ int loop_add(struct loop *loop, int fd, uint32_t events, loop_fn fn, void *arg, 
 		loop->used++;
 	s = &loop->sources[slot];
 	s->fd = fd;
-	s->is_timer = false;
+	s->is_timer = is_timer;
 	s->fn = fn;
 	s->arg = arg;
 	ev.events = events;
@@ -92,13 +104,25 @@ int loop_add(struct loop *loop, int fd, uint32_t events, loop_fn fn, void *arg, 
 	return slot;
 }
 
+int loop_add(struct loop *loop, int fd, uint32_t events, loop_fn fn, void *arg, struct error *err)
+{
+	int slot;
+
+	pthread_mutex_lock(&loop->lock);
+	slot = add_source(loop, fd, events, false, fn, arg, err);
+	pthread_mutex_unlock(&loop->lock);
+	return slot;
+}
+
 void loop_modify(struct loop *loop, int source, uint32_t events)
 {
 	struct epoll_event ev = { .events = events };
 
+	pthread_mutex_lock(&loop->lock);
 	ASSERT(source >= 0 && source < loop->used && loop->sources[source].fn);
 	ev.data.u64 = datum(loop, source);
 	epoll_ctl(loop->epoll_fd, EPOLL_CTL_MOD, loop->sources[source].fd, &ev);
+	pthread_mutex_unlock(&loop->lock);
 }
 
 void loop_remove(struct loop *loop, int *source)
@@ -107,6 +131,7 @@ void loop_remove(struct loop *loop, int *source)
 
 	if (*source < 0)
 		return;
+	pthread_mutex_lock(&loop->lock);
 	ASSERT(*source < loop->used);
 	s = &loop->sources[*source];
 	ASSERT(s->fn);
@@ -117,6 +142,7 @@ void loop_remove(struct loop *loop, int *source)
 	s->fn = NULL;
 	s->generation++;
 	*source = -1;
+	pthread_mutex_unlock(&loop->lock);
 }
 
 int loop_timer(struct loop *loop, loop_fn fn, void *arg, struct error *err)
@@ -126,11 +152,11 @@ int loop_timer(struct loop *loop, loop_fn fn, void *arg, struct error *err)
 
 	if (fd < 0)
 		return err_set(err, ERR_SYSTEM, errno, "timerfd_create");
-	slot = loop_add(loop, fd, EPOLLIN, fn, arg, err);
+	pthread_mutex_lock(&loop->lock);
+	slot = add_source(loop, fd, EPOLLIN, true, fn, arg, err);
+	pthread_mutex_unlock(&loop->lock);
 	if (slot < 0)
 		close(fd);
-	else
-		loop->sources[slot].is_timer = true;
 	return slot;
 }
 
@@ -138,32 +164,68 @@ void loop_timer_set(struct loop *loop, int timer, int64_t delay_ns)
 {
 	struct itimerspec when = { 0 };
 
-	ASSERT(timer >= 0 && timer < loop->used && loop->sources[timer].is_timer);
 	if (delay_ns >= 0) {
 		/* Zero would disarm. */
 		delay_ns = MAX(delay_ns, 1);
 		when.it_value.tv_sec = delay_ns / NSEC_PER_SEC;
 		when.it_value.tv_nsec = delay_ns % NSEC_PER_SEC;
 	}
+	pthread_mutex_lock(&loop->lock);
+	ASSERT(timer >= 0 && timer < loop->used && loop->sources[timer].is_timer);
 	timerfd_settime(loop->sources[timer].fd, 0, &when, NULL);
+	pthread_mutex_unlock(&loop->lock);
 }
 
-/** dispatch() - Run the handler of one fetched event unless it went stale. */
-static void dispatch(struct loop *loop, const struct epoll_event *ev)
+/** claim() - Look an event's source up and note that its handler runs. Return: false when the event went stale. */
+static bool claim(struct loop *loop, uint64_t data, loop_fn *fn, void **arg)
 {
-	uint32_t slot = (uint32_t)ev->data.u64;
-	struct source *s = &loop->sources[slot];
+	const struct source *s = &loop->sources[(uint32_t)data];
 
-	if (!s->fn || s->generation != (uint32_t)(ev->data.u64 >> 32))
-		return;
+	if (!s->fn || s->generation != (uint32_t)(data >> 32))
+		return false;
 	if (s->is_timer) {
 		uint64_t expirations;
 
 		/* A timer that was set again since the event was fetched has nothing to read. */
 		if (read(s->fd, &expirations, sizeof(expirations)) < 0)
-			return;
+			return false;
 	}
-	s->fn(s->arg, ev->events);
+	*fn = s->fn;
+	*arg = s->arg;
+	loop->busy = true;
+	loop->runner = pthread_self();
+	return true;
+}
+
+/** dispatch() - Run the handler of one fetched event unless it went stale. */
+static void dispatch(struct loop *loop, const struct epoll_event *ev)
+{
+	loop_fn fn;
+	void *arg;
+	bool claimed;
+
+	pthread_mutex_lock(&loop->lock);
+	claimed = claim(loop, ev->data.u64, &fn, &arg);
+	pthread_mutex_unlock(&loop->lock);
+	if (!claimed)
+		return;
+	fn(arg, ev->events);
+	pthread_mutex_lock(&loop->lock);
+	loop->busy = false;
+	loop->turn++;
+	pthread_cond_broadcast(&loop->idle);
+	pthread_mutex_unlock(&loop->lock);
+}
+
+void loop_quiesce(struct loop *loop)
+{
+	uint64_t turn;
+
+	pthread_mutex_lock(&loop->lock);
+	turn = loop->turn;
+	while (loop->busy && loop->turn == turn && !pthread_equal(loop->runner, pthread_self()))
+		pthread_cond_wait(&loop->idle, &loop->lock);
+	pthread_mutex_unlock(&loop->lock);
 }
 
 int loop_run(struct loop *loop, struct error *err)

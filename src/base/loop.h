@@ -3,6 +3,9 @@
  * Event loop: one per thread, over epoll. A source is a slot in a fixed table; the epoll datum carries slot and
  * generation, never a pointer, so an event that was already fetched when its source was removed is recognised as
  * stale and dropped. Handlers must not block and must not run the loop again.
+ *
+ * Threads: sources may be added, changed and removed from any thread (vCPU threads reset devices). A handler may
+ * still be running, or about to, when loop_remove() returns on another thread: its arg must live on, or loop_quiesce().
  */
 #ifndef MSB_BASE_LOOP_H
 #define MSB_BASE_LOOP_H
@@ -34,6 +37,12 @@ int loop_add(struct loop *loop, int fd, uint32_t events, loop_fn fn, void *arg, 
 void loop_modify(struct loop *loop, int source, uint32_t events);
 /** loop_remove() - Forget a source and set the id to -1; allowed inside handlers, also for the running one; -1 is ignored. */
 void loop_remove(struct loop *loop, int *source);
+
+/**
+ * loop_quiesce() - Wait until the handler that is running now (if any) has returned; at once on the loop's own thread.
+ * After loop_remove() and this, no handler uses the removed source's arg. Hold no lock that handlers take.
+ */
+void loop_quiesce(struct loop *loop);
 
 /** loop_timer() - A timer source, not armed. Return: source id or negative code. loop_remove() frees it. */
 int loop_timer(struct loop *loop, loop_fn fn, void *arg, struct error *err);

@@ -36,6 +36,7 @@
 #define BLK_HEADER 16
 #define BLK_ID_LEN 20
 #define BLK_SEG_MAX (QUEUE_IOV_MAX - 2)
+#define BLK_ROUNDS_PER_WAKE 4 /* times a whole queue; then resets and the loop have their turn */
 #define BLK_RANGE_BYTES 16
 #define BLK_RANGES_MAX 16
 
@@ -180,8 +181,11 @@ static void blk_kick(struct virtio_device *dev, unsigned int index)
 {
 	struct blk *blk = (struct blk *)dev;
 	struct queue *q = &dev->queues[index];
+	unsigned int rounds = 0;
 
 	do {
+		if (rounds++ == BLK_ROUNDS_PER_WAKE && virtio_device_again(dev, index))
+			return;
 		queue_enable_kicks(q, false);
 		for (unsigned int i = 0; i < q->size; i++) {
 			enum queue_result r = queue_pop_chain(q, &blk->chain);
@@ -207,6 +211,7 @@ static void blk_nothing(struct virtio_device *dev)
 
 static void blk_destroy(struct virtio_device *dev)
 {
+	virtio_device_fini(dev);
 	disk_close(((struct blk *)dev)->disk);
 	free(dev);
 }

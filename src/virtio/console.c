@@ -16,6 +16,7 @@
 #define CONSOLE_RX 0
 #define CONSOLE_TX 1
 #define CONSOLE_QUEUES 2
+#define ROUNDS_PER_WAKE 4 /* times a whole queue, then the loop's other sources have their turn */
 
 struct console {
 	struct virtio_device dev;
@@ -53,10 +54,13 @@ static void console_kick(struct virtio_device *dev, unsigned int index)
 {
 	struct console *con = (struct console *)dev;
 	struct queue *q = &dev->queues[index];
+	unsigned int rounds = 0;
 
 	if (index != CONSOLE_TX)
 		return;
 	do {
+		if (rounds++ == ROUNDS_PER_WAKE && virtio_device_again(dev, index))
+			return;
 		queue_enable_kicks(q, false);
 		for (unsigned int i = 0; i < q->size; i++) {
 			enum queue_result r = queue_pop_chain(q, &con->chain);
@@ -86,7 +90,7 @@ static void console_nothing(struct virtio_device *dev)
 
 static void console_destroy(struct virtio_device *dev)
 {
-	pthread_mutex_destroy(&dev->lock);
+	virtio_device_fini(dev);
 	free(dev);
 }
 

@@ -62,6 +62,9 @@ struct virtio_device {
 	void (*interrupt)(void *transport, unsigned int queue); /* signal used buffers */
 	void *transport;
 	bool broken; /* the driver broke the rules: no more processing until reset */
+	/* Queues whose budget for one wake ran out: looked at again from again_timer (-1 until first needed). */
+	uint32_t again;
+	int again_timer;
 };
 
 /** virtio_device_init() - Fill the common part: transport feature bits, lock, sizes. */
@@ -69,6 +72,14 @@ void virtio_device_init(struct virtio_device *dev, const struct virtio_ops *ops,
 			unsigned int queue_count, struct loop *loop);
 /** virtio_device_interrupt() - Tell the driver about pushed chains if it wants to know. Lock held. */
 void virtio_device_interrupt(struct virtio_device *dev, unsigned int queue);
+
+/**
+ * virtio_device_again() - From ops->kick: the budget of this wake is used up, call kick(queue) again after other
+ * sources of the loop had their turn. Return: false when that cannot be arranged (carry on instead). Lock held.
+ */
+bool virtio_device_again(struct virtio_device *dev, unsigned int queue);
+/** virtio_device_fini() - Undo virtio_device_init(), for ops->destroy. */
+void virtio_device_fini(struct virtio_device *dev);
 
 /* The devices. Return: owned device (free by ops->destroy), or NULL. */
 

@@ -433,10 +433,11 @@ void virtio_mmio_free(struct virtio_mmio *m)
 	for (unsigned int i = 0; i < VIRTIO_QUEUES_MAX; i++)
 		queue_reset(&m->dev->queues[i]);
 	pthread_mutex_unlock(&m->dev->lock);
-	for (unsigned int i = 0; i < VIRTIO_QUEUES_MAX; i++) {
+	for (unsigned int i = 0; i < VIRTIO_QUEUES_MAX; i++)
 		loop_remove(m->dev->loop, &m->doorbells[i].source);
+	loop_quiesce(m->dev->loop); /* doorbells point into *m */
+	for (unsigned int i = 0; i < VIRTIO_QUEUES_MAX; i++)
 		fd_close(&m->doorbells[i].fd);
-	}
 	fd_close(&m->ack_fd);
 	if (m->page)
 		munmap(m->page, VIRTIO_MMIO_SIZE);

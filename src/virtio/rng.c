@@ -7,6 +7,7 @@
 #include "virtio/device.h"
 
 #define RNG_CHAINS_PER_KICK 16
+#define RNG_ROUNDS_PER_WAKE 4
 #define RNG_BYTES_PER_CHAIN 256 /* the guest asks again; what getrandom() gives without short counts */
 
 struct rng {
@@ -19,8 +20,11 @@ static void rng_kick(struct virtio_device *dev, unsigned int index)
 {
 	struct rng *rng = (struct rng *)dev;
 	struct queue *q = &dev->queues[index];
+	unsigned int rounds = 0;
 
 	do {
+		if (rounds++ == RNG_ROUNDS_PER_WAKE && virtio_device_again(dev, index))
+			return;
 		for (int i = 0; i < RNG_CHAINS_PER_KICK; i++) {
 			uint8_t bytes[RNG_BYTES_PER_CHAIN];
 			enum queue_result r = queue_pop_chain(q, &rng->chain);
@@ -47,6 +51,7 @@ static void rng_nothing(struct virtio_device *dev)
 
 static void rng_destroy(struct virtio_device *dev)
 {
+	virtio_device_fini(dev);
 	free(dev);
 }
 
