@@ -1,0 +1,641 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Theory of operation. One connection runs one command. The first frame is EXEC; then stdin, resize and signal frames
+ * flow in, stdout and stderr frames out. Flow control is the connection's own: nothing is read from it while stdin
+ * is full, nothing is read from the command's pipes while frames to the host wait. When the command ended, what its
+ * pipes hold is still sent; a background child that keeps them open is waited for LINGER_MS only; then EXITED is the
+ * last frame. When the host closes the connection the command's process group is killed.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <limits.h>
+#include <pty.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "agent/agent.h"
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/macros.h"
+#include "proto/frame.h"
+
+#define LINGER_MS 100
+#define OUT_PIPES 2
+#define IN_BUFFER_MAX (FRAME_BODY_MAX + FRAME_HEADER_SIZE)
+#define OUT_BUFFER_MAX (4 * FRAME_STREAM_MAX)
+#define READ_CHUNK (32 * 1024)
+#define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+struct session {
+	struct session *next;
+	struct loop *loop;
+	int sock, sock_source;
+	struct buf in;	/* from the host, not used yet */
+	struct buf out; /* frames the host did not take yet */
+	pid_t pid;	/* 0: not started or reaped */
+	bool started, ended, tty, stdin_eof;
+	int status;
+	int stdin_fd, stdin_source;
+	int out_fd[OUT_PIPES], out_source[OUT_PIPES]; /* stdout (or the pty), stderr */
+	int linger;
+};
+
+static struct session *sessions;
+
+static void pump(struct session *s);
+
+/** set_nonblock() - For pipes and ptys of ours. */
+static void set_nonblock(int fd)
+{
+	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+}
+
+/** close_fd() - Unwatch and close. */
+static void close_fd(struct session *s, int *fd, int *source)
+{
+	loop_remove(s->loop, source);
+	if (*fd >= 0)
+		close(*fd);
+	*fd = -1;
+}
+
+/** session_end() - Free everything; a command that still runs is killed with its group. */
+static void session_end(struct session *s)
+{
+	struct session **at = &sessions;
+
+	while (*at != s)
+		at = &(*at)->next;
+	*at = s->next;
+	if (s->pid > 0) {
+		kill(-s->pid, SIGHUP);
+		kill(-s->pid, SIGKILL);
+	}
+	if (s->stdin_fd == s->out_fd[0])
+		s->stdin_fd = -1; /* a pty is one descriptor */
+	close_fd(s, &s->stdin_fd, &s->stdin_source);
+	for (int i = 0; i < OUT_PIPES; i++)
+		close_fd(s, &s->out_fd[i], &s->out_source[i]);
+	close_fd(s, &s->sock, &s->sock_source);
+	loop_remove(s->loop, &s->linger);
+	buf_free(&s->in);
+	buf_free(&s->out);
+	free(s);
+}
+
+/** send_body() - Queue one structured frame. */
+static void send_body(struct session *s, enum frame_type type, const struct buf *body)
+{
+	frame_append(&s->out, (uint16_t)type, 1, body->data, body->len);
+}
+
+/** send_failure() - Queue EXEC_FAILED; the connection ends after it. */
+static void send_failure(struct session *s, const struct failure *f)
+{
+	struct buf body = BUF_INIT(1024);
+	struct msg_failed m = { .kind = (uint64_t)f->kind, .sys_errno = (uint64_t)f->sys_errno, .text = f->text };
+
+	if (msg_encode_failed(&body, &m))
+		send_body(s, FRAME_EXEC_FAILED, &body);
+	buf_free(&body);
+	s->ended = true;
+}
+
+/** env_find() - Value of a key in a list. */
+static const char *env_find(char *const *env, const char *key)
+{
+	size_t n = strlen(key);
+
+	for (; *env; env++)
+		if (strncmp(*env, key, n) == 0 && (*env)[n] == '=')
+			return *env + n + 1;
+	return NULL;
+}
+
+/** env_merge() - Later entries of a key win. */
+static void env_merge(char **env, size_t *count, const struct msg_strings *more)
+{
+	for (uint32_t i = 0; i < more->count; i++) {
+		size_t key = strcspn(more->item[i], "="), j;
+
+		for (j = 0; j < *count; j++)
+			if (strncmp(env[j], more->item[i], key) == 0 && env[j][key] == '=')
+				break;
+		env[j] = (char *)(uintptr_t)more->item[i];
+		if (j == *count)
+			(*count)++;
+	}
+}
+
+/** What the child needs; made before the fork. */
+struct launch {
+	const struct msg_exec *exec;
+	struct user user;
+	char cwd[4096];
+	char **env, **argv;
+	char home[300];
+	int in, out, err; /* child's ends */
+	int report;	  /* CLOEXEC pipe: a struct failure comes back when execve did not happen */
+};
+
+/** child_fail() - Report and leave. */
+static _Noreturn void child_fail(const struct launch *l, enum msg_failure kind, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+static _Noreturn void child_fail(const struct launch *l, enum msg_failure kind, const char *fmt, ...)
+{
+	struct failure f = { .kind = kind, .sys_errno = errno };
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(f.text, sizeof(f.text), fmt, ap);
+	va_end(ap);
+	if (write(l->report, &f, sizeof(f)) < 0)
+		_exit(126);
+	_exit(127);
+}
+
+/** try_exec() - execve and say what its errno means for the user. Returns only when the file was not there. */
+static void try_exec(const struct launch *l, const char *path)
+{
+	struct stat st;
+	int saved;
+
+	execve(path, l->argv, l->env);
+	saved = errno;
+	if (stat(path, &st) < 0) {
+		errno = saved;
+		return;
+	}
+	errno = saved;
+	if (errno == ENOENT)
+		child_fail(l, MSG_FAIL_NOT_FOUND, "%s: its interpreter is not in the image", path);
+	if (S_ISDIR(st.st_mode)) {
+		errno = EISDIR;
+		child_fail(l, MSG_FAIL_NOT_EXECUTABLE, "%s cannot be executed", path);
+	}
+	if (errno == ENOMEM || errno == E2BIG)
+		child_fail(l, errno == ENOMEM ? MSG_FAIL_NO_MEMORY : MSG_FAIL_BAD_ARGS, "%s cannot be executed", path);
+	child_fail(l, MSG_FAIL_NOT_EXECUTABLE, "%s cannot be executed", path);
+}
+
+/** search_path() - argv[0] without a slash along PATH. */
+static void search_path(const struct launch *l)
+{
+	const char *path = env_find(l->env, "PATH");
+	char file[PATH_MAX];
+
+	while (path && *path) {
+		size_t n = strcspn(path, ":");
+
+		if (snprintf(file, sizeof(file), "%.*s/%s", (int)n, path, l->argv[0]) < (int)sizeof(file) && n)
+			try_exec(l, file);
+		path += n + (path[n] == ':');
+	}
+}
+
+/** child() - Become the command. */
+static _Noreturn void child(const struct launch *l)
+{
+	const struct msg_exec *m = l->exec;
+	sigset_t none;
+
+	setsid();
+	if (m->tty && ioctl(l->in, TIOCSCTTY, 0) < 0)
+		child_fail(l, MSG_FAIL_PTY, "controlling terminal");
+	dup2(l->in, 0);
+	dup2(l->out, 1);
+	dup2(l->err, 2);
+	for (uint32_t i = 0; i < m->rlimit_count; i++) {
+		struct rlimit r = { .rlim_cur = m->rlimits[i].soft, .rlim_max = m->rlimits[i].hard };
+
+		if (setrlimit((int)m->rlimits[i].resource, &r) < 0)
+			child_fail(l, MSG_FAIL_RLIMIT, "rlimit %d", (int)m->rlimits[i].resource);
+	}
+	if (setgroups(l->user.group_count, l->user.groups) < 0 || setgid(l->user.gid) < 0 || setuid(l->user.uid) < 0)
+		child_fail(l, MSG_FAIL_BAD_USER, "become uid %u", l->user.uid);
+	if (chdir(l->cwd) < 0)
+		child_fail(l, MSG_FAIL_BAD_CWD, "working directory %s", l->cwd);
+	for (int i = 1; i < NSIG; i++)
+		signal(i, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	umask(022);
+	if (strchr(l->argv[0], '/'))
+		try_exec(l, l->argv[0]);
+	else
+		search_path(l);
+	errno = 0;
+	child_fail(l, MSG_FAIL_NOT_FOUND, "%s: not found%s", l->argv[0], strchr(l->argv[0], '/') ? "" : " in PATH");
+}
+
+/** plumb() - Pipes or a pty: our ends in the session, the child's in the launch. */
+static bool plumb(struct session *s, struct launch *l, struct failure *f)
+{
+	const struct msg_exec *m = l->exec;
+	int p[2];
+
+	if (m->tty) {
+		struct winsize size = { .ws_row = (unsigned short)(m->rows ? m->rows : 24),
+					.ws_col = (unsigned short)(m->cols ? m->cols : 80) };
+		int master, slave;
+
+		if (openpty(&master, &slave, NULL, NULL, &size) < 0)
+			return fail(f, MSG_FAIL_PTY, errno, "pseudo-terminal");
+		fcntl(master, F_SETFD, FD_CLOEXEC);
+		fcntl(slave, F_SETFD, FD_CLOEXEC);
+		if (fchown(slave, l->user.uid, (gid_t)-1) < 0)
+			dprintf(2, "agent: chown pty: %s\n", strerror(errno));
+		set_nonblock(master);
+		s->out_fd[0] = s->stdin_fd = master;
+		l->in = l->out = l->err = slave;
+		return true;
+	}
+	for (int i = 0; i < OUT_PIPES; i++) {
+		if (pipe2(p, O_CLOEXEC) < 0)
+			return fail(f, MSG_FAIL_OTHER, errno, "pipe");
+		set_nonblock(p[0]);
+		s->out_fd[i] = p[0];
+		*(i == 0 ? &l->out : &l->err) = p[1];
+		/* /dev/stdout must be usable by the command's user. */
+		if (fchown(p[1], l->user.uid, (gid_t)-1) < 0)
+			dprintf(2, "agent: chown pipe: %s\n", strerror(errno));
+	}
+	if (!m->stdin_open) {
+		l->in = open("/dev/null", O_RDONLY | O_CLOEXEC);
+		return l->in >= 0 || fail(f, MSG_FAIL_OTHER, errno, "/dev/null");
+	}
+	if (pipe2(p, O_CLOEXEC) < 0)
+		return fail(f, MSG_FAIL_OTHER, errno, "pipe");
+	set_nonblock(p[1]);
+	s->stdin_fd = p[1];
+	l->in = p[0];
+	return true;
+}
+
+/** prepare() - Identity, directory, environment. */
+static bool prepare(struct launch *l, struct failure *f)
+{
+	const struct msg_exec *m = l->exec;
+	size_t n = 0;
+
+	if (m->argv.count == 0 || !m->argv.item[0][0])
+		return fail(f, MSG_FAIL_BAD_ARGS, 0, "empty command");
+	if (!user_resolve(m->user ? m->user : defaults.user, &l->user, f))
+		return false;
+	snprintf(l->cwd, sizeof(l->cwd), "%s", m->cwd ? m->cwd : defaults.workdir);
+	l->env = calloc(2 * (size_t)MSG_STRINGS_MAX + 4, sizeof(char *));
+	l->argv = calloc((size_t)m->argv.count + 1, sizeof(char *));
+	if (!l->env || !l->argv)
+		return fail(f, MSG_FAIL_NO_MEMORY, 0, "out of memory");
+	for (uint32_t i = 0; i < m->argv.count; i++)
+		l->argv[i] = (char *)(uintptr_t)m->argv.item[i];
+	env_merge(l->env, &n, &defaults.env);
+	env_merge(l->env, &n, &m->env);
+	if (!env_find(l->env, "HOME")) {
+		snprintf(l->home, sizeof(l->home), "HOME=%s", l->user.home);
+		l->env[n++] = l->home;
+	}
+	if (!env_find(l->env, "PATH"))
+		l->env[n++] = (char *)(uintptr_t)"PATH=" DEFAULT_PATH;
+	return true;
+}
+
+/** spawn() - Fork and wait for execve's outcome. */
+static bool spawn(struct session *s, struct launch *l, struct failure *f)
+{
+	int report[2];
+	ssize_t n;
+
+	if (pipe2(report, O_CLOEXEC) < 0)
+		return fail(f, MSG_FAIL_OTHER, errno, "pipe");
+	l->report = report[1];
+	s->pid = fork();
+	if (s->pid == 0)
+		child(l);
+	close(report[1]);
+	if (s->pid < 0) {
+		s->pid = 0;
+		close(report[0]);
+		return fail(f, MSG_FAIL_NO_MEMORY, errno, "fork");
+	}
+	do
+		n = read(report[0], f, sizeof(*f));
+	while (n < 0 && errno == EINTR);
+	close(report[0]);
+	return n == 0;
+}
+
+static void on_output(void *arg, uint32_t events);
+static void on_stdin_room(void *arg, uint32_t events);
+
+/** start() - EXEC arrived. */
+static void start(struct session *s, const struct frame *frame)
+{
+	static struct msg_exec exec;
+	struct launch l = { .exec = &exec, .in = -1, .out = -1, .err = -1 };
+	struct failure f = { .kind = MSG_FAIL_OTHER };
+	struct buf body = BUF_INIT(64);
+	bool ok;
+
+	s->started = true;
+	ok = msg_decode_exec(frame->body, frame->body_len, &exec) || fail(&f, MSG_FAIL_BAD_ARGS, 0, "bad request");
+	s->tty = ok && exec.tty;
+	ok = ok && prepare(&l, &f) && plumb(s, &l, &f) && spawn(s, &l, &f);
+	close(l.in);
+	if (l.out != l.in)
+		close(l.out);
+	if (l.err != l.out)
+		close(l.err);
+	free(l.env);
+	free(l.argv);
+	if (!ok) {
+		send_failure(s, &f);
+		return;
+	}
+	if (msg_encode_started(&body, &(struct msg_started){ .pid = (uint64_t)s->pid }))
+		send_body(s, FRAME_STARTED, &body);
+	buf_free(&body);
+	for (int i = 0; i < OUT_PIPES; i++)
+		if (s->out_fd[i] >= 0)
+			s->out_source[i] = loop_add(s->loop, s->out_fd[i], 0, on_output, s, NULL);
+	if (s->stdin_fd >= 0 && !s->tty)
+		s->stdin_source = loop_add(s->loop, s->stdin_fd, 0, on_stdin_room, s, NULL);
+}
+
+/** feed() - Bytes for stdin. Return: how many of them were taken. */
+static size_t feed(struct session *s, const uint8_t *p, size_t n)
+{
+	ssize_t r;
+
+	if (s->stdin_fd < 0 || s->stdin_eof)
+		return n; /* nobody reads: like a closed pipe */
+	r = write(s->stdin_fd, p, n);
+	if (r < 0 && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	if (r < 0) {
+		if (!s->tty)
+			close_fd(s, &s->stdin_fd, &s->stdin_source);
+		s->stdin_eof = true;
+		return n;
+	}
+	return (size_t)r;
+}
+
+/** input() - One frame from the host but EXEC. */
+static void input(struct session *s, const struct frame *f)
+{
+	struct msg_resize size;
+	struct msg_signal sig;
+
+	switch (f->type) {
+	case FRAME_STDIN_EOF:
+		if (s->tty && s->stdin_fd >= 0)
+			feed(s, (const uint8_t *)"\x04", 1);
+		else if (s->stdin_fd >= 0)
+			close_fd(s, &s->stdin_fd, &s->stdin_source);
+		s->stdin_eof = true;
+		break;
+	case FRAME_RESIZE:
+		if (s->tty && s->out_fd[0] >= 0 && msg_decode_resize(f->body, f->body_len, &size)) {
+			struct winsize w = { .ws_row = (unsigned short)size.rows, .ws_col = (unsigned short)size.cols };
+
+			ioctl(s->out_fd[0], TIOCSWINSZ, &w);
+		}
+		break;
+	case FRAME_SIGNAL:
+		if (s->pid > 0 && msg_decode_signal(f->body, f->body_len, &sig) && sig.number > 0 && sig.number < NSIG)
+			kill(-s->pid, (int)sig.number);
+		break;
+	default:
+		break;
+	}
+}
+
+/** consume() - Use what the host sent, as far as stdin takes it. Return: false when the host broke the protocol. */
+static bool consume(struct session *s)
+{
+	while (s->in.len) {
+		struct frame f;
+		size_t used, taken;
+		enum frame_result r = frame_parse(s->in.data, s->in.len, &f, &used);
+
+		if (r == FRAME_MORE)
+			return true;
+		if (r == FRAME_BAD || (!s->started && f.type != FRAME_EXEC) || (s->started && f.type == FRAME_EXEC))
+			return false;
+		if (f.type == FRAME_EXEC) {
+			start(s, &f);
+		} else if (f.type == FRAME_STDIN) {
+			taken = s->ended ? f.body_len : feed(s, f.body, f.body_len);
+			if (taken < f.body_len) {
+				/* The rest stays as a shorter frame in front. */
+				size_t rest = f.body_len - taken;
+
+				buf_consume(&s->in, used - rest - FRAME_HEADER_SIZE);
+				frame_header(s->in.data, FRAME_STDIN, f.session, rest);
+				return true;
+			}
+		} else {
+			input(s, &f);
+		}
+		buf_consume(&s->in, used);
+	}
+	return true;
+}
+
+/** read_output() - One pipe into frames, while there is room for them. */
+static void read_output(struct session *s, int i)
+{
+	while (s->out_fd[i] >= 0 && s->out.len + FRAME_HEADER_SIZE + READ_CHUNK <= OUT_BUFFER_MAX) {
+		uint8_t chunk[READ_CHUNK];
+		ssize_t n = read(s->out_fd[i], chunk, sizeof(chunk));
+
+		if (n > 0) {
+			frame_append(&s->out, i == 0 ? FRAME_STDOUT : FRAME_STDERR, 1, chunk, (size_t)n);
+			continue;
+		}
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			return;
+		/* End of file, or EIO of a pty whose last user is gone. */
+		if (s->stdin_fd == s->out_fd[i])
+			s->stdin_fd = -1;
+		close_fd(s, &s->out_fd[i], &s->out_source[i]);
+	}
+}
+
+/** report_exit() - EXITED, after all output. */
+static void report_exit(struct session *s)
+{
+	struct msg_exited m = { .signaled = WIFSIGNALED(s->status),
+				.code = (uint64_t)(WIFSIGNALED(s->status) ? WTERMSIG(s->status) : WEXITSTATUS(s->status)) };
+	struct buf body = BUF_INIT(64);
+
+	if (msg_encode_exited(&body, &m))
+		send_body(s, FRAME_EXITED, &body);
+	buf_free(&body);
+	s->ended = true;
+}
+
+/** flush_out() - Frames to the host. Return: false when it is gone. */
+static bool flush_out(struct session *s)
+{
+	while (s->out.len) {
+		ssize_t n = send(s->sock, s->out.data, s->out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			return true;
+		if (n <= 0)
+			return false;
+		buf_consume(&s->out, (size_t)n);
+	}
+	return true;
+}
+
+/** pump() - Move everything that can move, then ask for the right events. */
+static void pump(struct session *s)
+{
+	bool room;
+
+	if (!consume(s)) {
+		session_end(s);
+		return;
+	}
+	for (int i = 0; i < OUT_PIPES; i++)
+		read_output(s, i);
+	if (s->started && !s->ended && s->pid == 0 && s->out_fd[0] < 0 && s->out_fd[1] < 0)
+		report_exit(s);
+	if (!flush_out(s)) {
+		session_end(s);
+		return;
+	}
+	if (s->ended && s->out.len == 0)
+		shutdown(s->sock, SHUT_WR); /* the host closes when it has read it all */
+	room = s->out.len + FRAME_HEADER_SIZE + READ_CHUNK <= OUT_BUFFER_MAX;
+	for (int i = 0; i < OUT_PIPES; i++) {
+		if (s->out_source[i] >= 0) {
+			uint32_t want = room ? EPOLLIN : 0;
+
+			if (s->tty && s->in.len)
+				want |= EPOLLOUT;
+			loop_modify(s->loop, s->out_source[i], want);
+		}
+	}
+	if (s->stdin_source >= 0)
+		loop_modify(s->loop, s->stdin_source, s->in.len ? EPOLLOUT : 0);
+	loop_modify(s->loop, s->sock_source,
+		    (s->in.len < FRAME_HEADER_SIZE + FRAME_STREAM_MAX || !s->started ? EPOLLIN : 0U) |
+			    (s->out.len ? EPOLLOUT : 0U));
+}
+
+static void on_output(void *arg, uint32_t events)
+{
+	(void)events;
+	pump(arg);
+}
+
+/** on_stdin_room() - The command reads stdin, or closed it. */
+static void on_stdin_room(void *arg, uint32_t events)
+{
+	struct session *s = arg;
+
+	if (events & EPOLLERR) {
+		close_fd(s, &s->stdin_fd, &s->stdin_source);
+		s->stdin_eof = true;
+	}
+	pump(s);
+}
+
+/** on_sock() - Bytes from the host. */
+static void on_sock(void *arg, uint32_t events)
+{
+	struct session *s = arg;
+
+	if (events & EPOLLIN) {
+		uint8_t *to = buf_extend(&s->in, READ_CHUNK);
+		ssize_t n = to ? recv(s->sock, to, READ_CHUNK, MSG_DONTWAIT) : -1;
+
+		if (!to) {
+			session_end(s);
+			return;
+		}
+		s->in.len -= READ_CHUNK - (size_t)MAX(n, 0);
+		if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
+			session_end(s);
+			return;
+		}
+	} else if (events & (EPOLLERR | EPOLLHUP)) {
+		session_end(s);
+		return;
+	}
+	pump(s);
+}
+
+/** on_linger() - A background child keeps the pipes: do not wait for it. */
+static void on_linger(void *arg, uint32_t events)
+{
+	struct session *s = arg;
+
+	(void)events;
+	for (int i = 0; i < OUT_PIPES; i++) {
+		read_output(s, i);
+		/* Output that does not fit yet is still coming from a pipe's buffer: look again. */
+		if (s->out_fd[i] >= 0 && s->out.len) {
+			loop_timer_set(s->loop, s->linger, LINGER_MS * NSEC_PER_MSEC);
+			pump(s);
+			return;
+		}
+	}
+	for (int i = 0; i < OUT_PIPES; i++) {
+		if (s->stdin_fd == s->out_fd[i])
+			s->stdin_fd = -1;
+		close_fd(s, &s->out_fd[i], &s->out_source[i]);
+	}
+	pump(s);
+}
+
+void session_reap(pid_t pid, int status)
+{
+	for (struct session *s = sessions; s; s = s->next) {
+		if (s->pid != pid)
+			continue;
+		s->pid = 0;
+		s->status = status;
+		s->linger = loop_timer(s->loop, on_linger, s, NULL);
+		if (s->linger >= 0)
+			loop_timer_set(s->loop, s->linger, LINGER_MS * NSEC_PER_MSEC);
+		pump(s);
+		return;
+	}
+}
+
+void session_accept(struct loop *loop, int sock)
+{
+	struct session *s = calloc(1, sizeof(*s));
+
+	if (!s) {
+		close(sock);
+		return;
+	}
+	s->loop = loop;
+	s->sock = sock;
+	s->stdin_fd = s->out_fd[0] = s->out_fd[1] = -1;
+	s->stdin_source = s->out_source[0] = s->out_source[1] = s->linger = -1;
+	s->in = (struct buf)BUF_INIT(IN_BUFFER_MAX + READ_CHUNK);
+	s->out = (struct buf)BUF_INIT(OUT_BUFFER_MAX + 4096);
+	s->next = sessions;
+	sessions = s;
+	s->sock_source = loop_add(loop, sock, EPOLLIN, on_sock, s, NULL);
+	if (s->sock_source < 0)
+		session_end(s);
+}

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/agent.h"
+#include "base/num.h"
+
+#define LINE_MAX_BYTES 4096
+#define FIELDS_MAX 8
+
+/** split() - Cut a line at ':' in place. Return: number of fields. */
+static int split(char *line, char *fields[FIELDS_MAX])
+{
+	int n = 0;
+
+	while (line && n < FIELDS_MAX)
+		fields[n++] = strsep(&line, ":");
+	return n;
+}
+
+/** each_line() - Read a colon file; stop when fn returns true. Lines longer than the limit are passed over. */
+static bool each_line(const char *path, bool (*fn)(char *fields[], int count, void *arg), void *arg)
+{
+	FILE *file = fopen(path, "re");
+	char line[LINE_MAX_BYTES];
+	bool found = false, skip = false;
+
+	if (!file)
+		return false;
+	while (!found && fgets(line, sizeof(line), file)) {
+		char *fields[FIELDS_MAX], *end = strchr(line, '\n');
+		bool cut = !end;
+
+		if (end)
+			*end = '\0';
+		if (!skip && !cut)
+			found = fn(fields, split(line, fields), arg);
+		skip = cut;
+	}
+	fclose(file);
+	return found;
+}
+
+struct lookup {
+	const char *name; /* NULL: by id */
+	uint64_t id;
+	struct user *user;
+	uint64_t gid;
+};
+
+/** match_passwd() - name:x:uid:gid:gecos:home:shell */
+static bool match_passwd(char *fields[], int count, void *arg)
+{
+	struct lookup *l = arg;
+	uint64_t uid, gid;
+
+	if (count < 6 || !num_parse_u64(fields[2], UINT32_MAX, &uid) || !num_parse_u64(fields[3], UINT32_MAX, &gid))
+		return false;
+	if (l->name ? strcmp(fields[0], l->name) != 0 : uid != l->id)
+		return false;
+	l->user->uid = (uid_t)uid;
+	l->user->gid = (gid_t)gid;
+	snprintf(l->user->home, sizeof(l->user->home), "%s", fields[5][0] ? fields[5] : "/");
+	/* The name is needed for supplementary groups. */
+	l->name = strdup(fields[0]);
+	return true;
+}
+
+/** match_group() - name:x:gid:members */
+static bool match_group(char *fields[], int count, void *arg)
+{
+	struct lookup *l = arg;
+
+	return count >= 3 && strcmp(fields[0], l->name) == 0 && num_parse_u64(fields[2], UINT32_MAX, &l->gid);
+}
+
+/** add_group() - Every group that lists the user. */
+static bool add_group(char *fields[], int count, void *arg)
+{
+	struct lookup *l = arg;
+	char *members = count >= 4 ? fields[3] : NULL;
+	uint64_t gid;
+
+	if (!members || !num_parse_u64(fields[2], UINT32_MAX, &gid))
+		return false;
+	while (members) {
+		if (strcmp(strsep(&members, ","), l->name) == 0 && l->user->group_count < USER_GROUPS_MAX) {
+			l->user->groups[l->user->group_count++] = (gid_t)gid;
+			break;
+		}
+	}
+	return false;
+}
+
+bool user_resolve(const char *spec, struct user *out, struct failure *f)
+{
+	char copy[256];
+	char *group = copy, *name;
+	struct lookup l = { .user = out };
+	bool known;
+
+	*out = (struct user){ .home = "/" };
+	snprintf(copy, sizeof(copy), "%s", spec && *spec ? spec : "0");
+	name = strsep(&group, ":");
+	if (num_parse_u64(name, UINT32_MAX - 1, &l.id)) {
+		out->uid = (uid_t)l.id;
+		if (l.id == 0)
+			snprintf(out->home, sizeof(out->home), "/root");
+	} else {
+		l.name = name;
+	}
+	known = each_line("/etc/passwd", match_passwd, &l);
+	if (!known && l.name)
+		return fail(f, MSG_FAIL_BAD_USER, 0, "user \"%s\" is not in the image's /etc/passwd", name);
+	if (known && !group)
+		each_line("/etc/group", add_group, &l);
+	if (known)
+		free((char *)(uintptr_t)l.name);
+	if (group && *group) {
+		uint64_t gid;
+
+		l.name = group;
+		if (!num_parse_u64(group, UINT32_MAX - 1, &gid)) {
+			if (!each_line("/etc/group", match_group, &l))
+				return fail(f, MSG_FAIL_BAD_USER, 0, "group \"%s\" is not in the image's /etc/group", group);
+			gid = l.gid;
+		}
+		out->gid = (gid_t)gid;
+	}
+	return true;
+}
