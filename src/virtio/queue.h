@@ -13,7 +13,7 @@
 
 #include "virtio/memory.h"
 
-#define QUEUE_SIZE_MAX 256
+#define QUEUE_SIZE_MAX 1024 /* what QEMU offers on virtio-mmio, whatever the device says */
 #define QUEUE_IOV_MAX 256	      /* descriptors in one chain, indirect ones included */
 #define QUEUE_CHAIN_BYTES_MAX (8u << 20)
 
@@ -26,7 +26,7 @@ struct queue {
 	uint16_t next_avail, next_used; /* free-running */
 	bool event_idx;			/* VIRTIO_F_EVENT_IDX negotiated */
 	bool indirect;			/* VIRTIO_F_INDIRECT_DESC negotiated */
-	uint16_t signalled_used;	/* used index at the last notification, for event_idx */
+	uint16_t signalled_used;	/* used index at the last queue_should_notify() */
 	bool signalled_valid;
 	uint8_t *desc, *avail, *used;	/* checked to lie within one region each */
 };

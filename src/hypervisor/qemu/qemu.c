@@ -68,7 +68,7 @@ static void device_args(struct args *a, const struct qemu_device *d, size_t i)
 	arg(a, "-device");
 	switch (d->id) {
 	case VIRTIO_ID_BLK:
-		arg(a, "vhost-user-blk-device,chardev=c%zu,num-queues=1,queue-size=%d", i, QUEUE_SIZE_MAX);
+		arg(a, "vhost-user-blk,chardev=c%zu,num-queues=1", i);
 		break;
 	case VIRTIO_ID_VSOCK:
 		arg(a, "vhost-user-vsock-device,chardev=c%zu", i);
