@@ -261,7 +261,7 @@ struct disk *disk_open_extents(const struct disk_extent *extents, size_t count, 
 	struct file_disk *f;
 
 	if (count == 0 || count > DISK_EXTENTS_MAX) {
-		close_extents(extents, count > DISK_EXTENTS_MAX ? 0 : count);
+		close_extents(extents, count);
 		err_set(err, ERR_LIMIT, 0, "disk: %zu extents (limit %d)", count, DISK_EXTENTS_MAX);
 		return NULL;
 	}
@@ -272,10 +272,14 @@ struct disk *disk_open_extents(const struct disk_extent *extents, size_t count, 
 	f->disk.read_only = true;
 	for (size_t i = 0; i < count; i++) {
 		f->start[i] = f->disk.size_bytes;
+		uint64_t file_end;
+
 		if (extents[i].length == 0 || extents[i].length % DISK_SECTOR ||
+		    __builtin_add_overflow(extents[i].fd_offset, extents[i].length, &file_end) ||
+		    file_end > INT64_MAX ||
 		    __builtin_add_overflow(f->disk.size_bytes, extents[i].length, &f->disk.size_bytes)) {
-			err_set(err, ERR_INVALID, 0, "disk: extent %zu has length %llu", i,
-				(unsigned long long)extents[i].length);
+			err_set(err, ERR_INVALID, 0, "disk: extent %zu has length %llu at offset %llu", i,
+				(unsigned long long)extents[i].length, (unsigned long long)extents[i].fd_offset);
 			file_close(&f->disk);
 			return NULL;
 		}

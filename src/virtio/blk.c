@@ -15,6 +15,7 @@
 #include "base/reader.h"
 #include "virtio/device.h"
 
+#define BLK_F_SIZE_MAX 1
 #define BLK_F_SEG_MAX 2
 #define BLK_F_RO 5
 #define BLK_F_BLK_SIZE 6
@@ -36,9 +37,12 @@
 #define BLK_HEADER 16
 #define BLK_ID_LEN 20
 #define BLK_SEG_MAX (QUEUE_IOV_MAX - 2)
+#define BLK_SIZE_MAX 32768 /* bytes per segment, so that the largest request stays below QUEUE_CHAIN_BYTES_MAX */
+_Static_assert(BLK_SIZE_MAX * BLK_SEG_MAX + BLK_HEADER < QUEUE_CHAIN_BYTES_MAX, "largest request fits a chain");
 #define BLK_ROUNDS_PER_WAKE 4 /* times a whole queue; then resets and the loop have their turn */
 #define BLK_RANGE_BYTES 16
 #define BLK_RANGES_MAX 16
+#define BLK_WRITE_ZEROES_UNMAP 1u
 
 struct blk {
 	struct virtio_device dev;
@@ -93,11 +97,17 @@ static uint8_t discard(struct blk *blk, bool zero)
 		uint64_t sector = reader_u64(&r);
 		uint64_t bytes = (uint64_t)reader_u32(&r) * DISK_SECTOR;
 
-		reader_u32(&r); /* flags: unmapping zeroes is what we do anyway */
+		uint32_t flags = reader_u32(&r);
+		int rc;
+
+		/* 5.2.6.2: unknown flags, or unmap in a discard, are unsupported. Zeroes are unmapped either way. */
+		if (flags & ~(zero ? BLK_WRITE_ZEROES_UNMAP : 0u))
+			return BLK_S_UNSUPP;
 		if (!in_range(blk, sector, bytes))
 			return BLK_S_IOERR;
-		if (blk->disk->ops->discard(blk->disk, sector * DISK_SECTOR, bytes, zero) < 0)
-			return BLK_S_IOERR;
+		rc = blk->disk->ops->discard(blk->disk, sector * DISK_SECTOR, bytes, zero);
+		if (rc < 0)
+			return rc == -EOPNOTSUPP ? BLK_S_UNSUPP : BLK_S_IOERR;
 	}
 	return BLK_S_OK;
 }
@@ -243,8 +253,9 @@ struct virtio_device *virtio_blk_new(struct loop *loop, const char *name, struct
 	dev = &blk->dev;
 	virtio_device_init(dev, &blk_ops, VIRTIO_ID_BLK, name, 1, loop);
 	blk->disk = disk;
-	dev->features |= 1ULL << BLK_F_SEG_MAX | 1ULL << BLK_F_BLK_SIZE | 1ULL << BLK_F_FLUSH;
+	dev->features |= 1ULL << BLK_F_SIZE_MAX | 1ULL << BLK_F_SEG_MAX | 1ULL << BLK_F_BLK_SIZE | 1ULL << BLK_F_FLUSH;
 	put_le(dev->config, disk->size_bytes / DISK_SECTOR, 8);
+	put_le(dev->config + 8, BLK_SIZE_MAX, 4);
 	put_le(dev->config + 12, BLK_SEG_MAX, 4);
 	put_le(dev->config + 20, DISK_SECTOR, 4);
 	if (disk->read_only)

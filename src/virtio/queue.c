@@ -172,21 +172,22 @@ void queue_push(struct queue *q, const struct queue_chain *chain, uint32_t writt
 
 bool queue_should_notify(struct queue *q)
 {
-	uint16_t old, event;
+	uint16_t old = q->signalled_used, event;
+	bool valid = q->signalled_valid;
 
 	if (!q->ready || q->broken)
 		return false;
 	/* The used index must be visible before the driver's wish is read (2.7.10). */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (!q->event_idx)
-		return !(load16(q->avail) & AVAIL_F_NO_INTERRUPT);
-	old = q->signalled_used;
-	event = load16(q->avail + 4 + 2 * (size_t)q->size);
-	if (q->signalled_valid && (uint16_t)(q->next_used - event - 1) >= (uint16_t)(q->next_used - old))
-		return false;
+	/* Advanced at every look, notified or not: a driver that polls for 65,536 buffers must not wrap the window. */
 	q->signalled_used = q->next_used;
 	q->signalled_valid = true;
-	return true;
+	if (valid && old == q->next_used)
+		return false;
+	if (!q->event_idx)
+		return !(load16(q->avail) & AVAIL_F_NO_INTERRUPT);
+	event = load16(q->avail + 4 + 2 * (size_t)q->size);
+	return !valid || (uint16_t)(q->next_used - event - 1) < (uint16_t)(q->next_used - old);
 }
 
 bool queue_enable_kicks(struct queue *q, bool on)
