@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Image references, docker's grammar: [registry/]repository[:tag][@sha256:digest]. */
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "image/store.h"
+
+#define TAG_MAX 128
+
+/** bad() - One form for every complaint. */
+static int bad(const char *typed, const char *why, struct error *err)
+{
+	err_set(err, ERR_INVALID, 0, "image \"%.200s\": %s", typed, why);
+	return err_hint(err, "expected [registry/]name[:tag], for example python:3.12");
+}
+
+/** is_registry() - docker's rule: the first part is a host when it has a dot or a colon or is localhost. */
+static bool is_registry(const char *s, size_t n)
+{
+	return memchr(s, '.', n) || memchr(s, ':', n) || (n == 9 && memcmp(s, "localhost", 9) == 0);
+}
+
+/** check_repository() - Lower case letters, digits and separators between them. */
+static bool check_repository(const char *s, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		bool separator = strchr("._-/", s[i]) != NULL;
+
+		if (!separator && !islower((unsigned char)s[i]) && !isdigit((unsigned char)s[i]))
+			return false;
+		if (separator && (i == 0 || i + 1 == n || s[i + 1] == '/' || (s[i] == '/' && strchr("._-/", s[i + 1]))))
+			return false;
+	}
+	return n > 0;
+}
+
+/** check_tag() - Word characters, not beginning with '.' or '-'. */
+static bool check_tag(const char *s, size_t n)
+{
+	if (n == 0 || n > TAG_MAX || s[0] == '.' || s[0] == '-')
+		return false;
+	for (size_t i = 0; i < n; i++)
+		if (!isalnum((unsigned char)s[i]) && !strchr("._-", s[i]))
+			return false;
+	return true;
+}
+
+int reference_normalise(const char *typed, char out[REFERENCE_MAX], struct error *err)
+{
+	const char *rest = typed, *slash = strchr(typed, '/'), *at = strchr(typed, '@'), *end, *colon;
+	char registry[256] = "docker.io";
+	const char *library = "";
+	int n;
+
+	if (!typed[0] || strlen(typed) > 400)
+		return bad(typed, typed[0] ? "longer than 400 characters" : "is empty", err);
+	if (slash && (!at || slash < at) && is_registry(typed, (size_t)(slash - typed))) {
+		if (slash - typed >= (long)sizeof(registry))
+			return bad(typed, "registry name too long", err);
+		snprintf(registry, sizeof(registry), "%.*s", (int)(slash - typed), typed);
+		for (const char *p = registry; *p; p++)
+			if (!isalnum((unsigned char)*p) && !strchr(".-:[]", *p))
+				return bad(typed, "bad character in the registry name", err);
+		rest = slash + 1;
+	}
+	if (strcmp(registry, "index.docker.io") == 0)
+		snprintf(registry, sizeof(registry), "docker.io");
+	end = at ? at : rest + strlen(rest);
+	colon = memchr(rest, ':', (size_t)(end - rest));
+	if (colon && !check_tag(colon + 1, (size_t)(end - colon - 1)))
+		return bad(typed, "bad tag", err);
+	if (!check_repository(rest, (size_t)((colon ? colon : end) - rest)))
+		return bad(typed, "the name must be lower-case letters, digits, and . _ - / between them", err);
+	if (at && (strncmp(at, "@sha256:", 8) != 0 || strspn(at + 8, "0123456789abcdef") != DIGEST_HEX || at[8 + DIGEST_HEX]))
+		return bad(typed, "the digest must be sha256: and 64 hex digits", err);
+	if (strcmp(registry, "docker.io") == 0 && !memchr(rest, '/', (size_t)(end - rest)))
+		library = "library/";
+	n = snprintf(out, REFERENCE_MAX, "%s/%s%.*s%s%s", registry, library, (int)(end - rest), rest,
+		     colon || at ? "" : ":latest", at ? at : "");
+	return n < 0 || n >= REFERENCE_MAX ? bad(typed, "too long", err) : 0;
+}

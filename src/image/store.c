@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * cache/refs/REF        the manifest digest (64 hex) a reference stands for
+ * cache/manifests/D.image, D.erofs   record and EROFS metadata of a manifest
+ * cache/layers/L.data, L.index       contents and entries of a layer, by diff_id
+ *
+ * Files appear by rename, so readers take no lock; who adds or removes holds cache/lock.
+ */
+#include "image/store.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "image/record.h"
+
+struct image_store {
+	int cache;
+};
+
+struct image_store *image_store_open(int home_fd, struct error *err)
+{
+	static const char *const folders[] = { "cache", "cache/refs", "cache/manifests", "cache/layers" };
+	struct image_store *s = calloc(1, sizeof(*s));
+
+	if (!s) {
+		err_set(err, ERR_NO_MEMORY, 0, "out of memory");
+		return NULL;
+	}
+	for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
+		if (mkdirat(home_fd, folders[i], 0700) < 0 && errno != EEXIST) {
+			err_set(err, err_from_errno(errno), errno, "create %s in MSB_HOME", folders[i]);
+			free(s);
+			return NULL;
+		}
+	}
+	s->cache = openat(home_fd, "cache", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (s->cache < 0) {
+		err_set(err, err_from_errno(errno), errno, "open cache in MSB_HOME");
+		free(s);
+		return NULL;
+	}
+	return s;
+}
+
+void image_store_close(struct image_store *s)
+{
+	if (!s)
+		return;
+	close(s->cache);
+	free(s);
+}
+
+/** load_record() - The record of a manifest. */
+static int load_record(struct image_store *s, const char *digest, struct record *out, struct error *err)
+{
+	struct buf b = BUF_INIT(RECORD_BYTES_MAX);
+	char path[128];
+	int rc;
+
+	snprintf(path, sizeof(path), "manifests/%.64s.image", digest);
+	rc = file_read(s->cache, path, RECORD_BYTES_MAX, &b, err);
+	if (rc == 0)
+		rc = record_decode(b.data, b.len, out, err);
+	buf_free(&b);
+	return rc;
+}
+
+/** read_ref() - Digest behind a reference file. */
+static int read_ref(struct image_store *s, const char *file, char digest[DIGEST_HEX + 1], struct error *err)
+{
+	struct buf b = BUF_INIT(256);
+	char path[REF_FILE_MAX + 8];
+	int rc;
+
+	snprintf(path, sizeof(path), "refs/%s", file);
+	rc = file_read(s->cache, path, 128, &b, err);
+	if (rc == 0 && (b.len < DIGEST_HEX || strspn(buf_cstr(&b), "0123456789abcdef") != DIGEST_HEX))
+		rc = err_set(err, ERR_INVALID, 0, "%s is damaged", path);
+	if (rc == 0)
+		snprintf(digest, DIGEST_HEX + 1, "%.64s", (char *)b.data);
+	buf_free(&b);
+	return rc;
+}
+
+int image_store_find(struct image_store *s, const char *reference, struct image **out, struct error *err)
+{
+	_cleanup_(freep) struct record *r = calloc(1, sizeof(*r));
+	_cleanup_(freep) struct image *img = calloc(1, sizeof(*img));
+	char name[REFERENCE_MAX], file[REF_FILE_MAX + 1], digest[DIGEST_HEX + 1];
+
+	if (!r || !img)
+		return err_set(err, ERR_NO_MEMORY, 0, "out of memory");
+	if (reference_normalise(reference, name, err) < 0 || ref_file(name, file, err) < 0)
+		return -(int)err->code;
+	if (read_ref(s, file, digest, err) < 0) {
+		if (err->code == ERR_NOT_FOUND) {
+			err_set(err, ERR_NOT_FOUND, 0, "image %s is not here", name);
+			err_hint(err, "load it with: msb load -i ARCHIVE; msb images lists what is here");
+		}
+		return -(int)err->code;
+	}
+	if (load_record(s, digest, r, err) < 0)
+		return err_wrap(err, "image %s", name);
+	*img = r->img;
+	snprintf(img->reference, sizeof(img->reference), "%s", name);
+	*out = TAKE_PTR(img);
+	return 0;
+}
+
+void image_free(struct image *img)
+{
+	if (!img)
+		return;
+	image_clear(img);
+	free(img);
+}
+
+/** compare_images() - By reference. */
+static int compare_images(const void *a, const void *b)
+{
+	return strcmp((*(struct image *const *)a)->reference, (*(struct image *const *)b)->reference);
+}
+
+/** open_folder() - A directory stream of cache/NAME. */
+static DIR *open_folder(struct image_store *s, const char *name)
+{
+	int fd = openat(s->cache, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	return fd < 0 ? NULL : fdopendir(fd);
+}
+
+int image_store_list(struct image_store *s, struct image ***out, size_t *count, struct error *err)
+{
+	_cleanup_(freep) struct record *r = calloc(1, sizeof(*r));
+	struct image **list = NULL;
+	DIR *dir = open_folder(s, "refs");
+	struct dirent *e;
+
+	*count = 0;
+	if (!dir || !r) {
+		if (dir)
+			closedir(dir);
+		return err_set(err, ERR_SYSTEM, errno, "read cache/refs");
+	}
+	while ((e = readdir(dir))) {
+		char name[REFERENCE_MAX], digest[DIGEST_HEX + 1];
+		struct image **grown, *img;
+
+		/* One that vanishes or is damaged does not hide the others. */
+		if (!ref_name(e->d_name, name) || read_ref(s, e->d_name, digest, NULL) < 0 || load_record(s, digest, r, NULL) < 0)
+			continue;
+		grown = realloc(list, (*count + 1) * sizeof(struct image *));
+		img = grown ? malloc(sizeof(*img)) : NULL;
+		if (grown)
+			list = grown;
+		if (!img) {
+			image_clear(&r->img);
+			break;
+		}
+		*img = r->img;
+		snprintf(img->reference, sizeof(img->reference), "%s", name);
+		list[(*count)++] = img;
+	}
+	closedir(dir);
+	if (*count)
+		qsort(list, *count, sizeof(struct image *), compare_images);
+	*out = list;
+	return 0;
+}
+
+/** is_kept() - Is a file of manifests/ or layers/ needed by one of the images? */
+static bool is_kept(const char *file, struct image *const *images, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (strncmp(file, images[i]->digest + 7, DIGEST_HEX) == 0)
+			return true;
+		for (uint32_t j = 0; j < images[i]->layer_count; j++)
+			if (strncmp(file, images[i]->layers[j], DIGEST_HEX) == 0)
+				return true;
+	}
+	return false;
+}
+
+/** collect() - Remove what no image needs from one folder. */
+static void collect(struct image_store *s, const char *folder, struct image *const *images, size_t count)
+{
+	DIR *dir = open_folder(s, folder);
+	struct dirent *e;
+
+	while (dir && (e = readdir(dir)))
+		if (e->d_name[0] != '.' && !is_kept(e->d_name, images, count))
+			unlinkat(dirfd(dir), e->d_name, 0);
+	if (dir)
+		closedir(dir);
+}
+
+int image_store_remove(struct image_store *s, const char *reference, struct error *err)
+{
+	char name[REFERENCE_MAX], file[REF_FILE_MAX + 1], path[REF_FILE_MAX + 8];
+	_cleanup_fd_ int lock = openat(s->cache, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	struct image **images = NULL;
+	size_t count = 0;
+
+	if (reference_normalise(reference, name, err) < 0 || ref_file(name, file, err) < 0)
+		return -(int)err->code;
+	if (lock < 0 || flock(lock, LOCK_EX) < 0)
+		return err_set(err, ERR_SYSTEM, errno, "lock the image cache");
+	snprintf(path, sizeof(path), "refs/%s", file);
+	if (unlinkat(s->cache, path, 0) < 0) {
+		if (errno != ENOENT)
+			return err_set(err, err_from_errno(errno), errno, "remove image %s", name);
+		err_set(err, ERR_NOT_FOUND, 0, "image %s is not here", name);
+		return err_hint(err, "msb images lists what is here");
+	}
+	if (image_store_list(s, &images, &count, err) < 0)
+		return -(int)err->code;
+	collect(s, "manifests", images, count);
+	collect(s, "layers", images, count);
+	for (size_t i = 0; i < count; i++)
+		image_free(images[i]);
+	free(images);
+	return 0;
+}
+
+int image_store_open_root(struct image_store *s, const struct image *img, struct disk_extent *extents, size_t *count,
+			  struct error *err)
+{
+	_cleanup_(freep) struct record *r = calloc(1, sizeof(*r));
+	char path[128];
+	int rc;
+
+	*count = 0;
+	if (!r)
+		return err_set(err, ERR_NO_MEMORY, 0, "out of memory");
+	rc = load_record(s, img->digest + 7, r, err);
+	for (uint32_t i = 0; rc == 0 && i <= r->img.layer_count; i++) {
+		struct disk_extent *e = &extents[*count];
+
+		e->length = i == 0 ? r->meta_bytes : r->layer_blocks[i - 1] * 4096;
+		e->fd_offset = 0;
+		if (e->length == 0)
+			continue;
+		if (i == 0)
+			snprintf(path, sizeof(path), "manifests/%.64s.erofs", img->digest + 7);
+		else
+			snprintf(path, sizeof(path), "layers/%.64s.data", r->img.layers[i - 1]);
+		e->fd = openat(s->cache, path, O_RDONLY | O_CLOEXEC);
+		if (e->fd < 0)
+			rc = err_set(err, err_from_errno(errno), errno, "open cache/%s", path);
+		else
+			(*count)++;
+	}
+	while (rc < 0 && *count)
+		fd_close(&extents[--*count].fd);
+	image_clear(&r->img);
+	return rc;
+}
