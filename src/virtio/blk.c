@@ -42,11 +42,13 @@ _Static_assert(BLK_SIZE_MAX * BLK_SEG_MAX + BLK_HEADER < QUEUE_CHAIN_BYTES_MAX, 
 #define BLK_ROUNDS_PER_WAKE 4 /* times a whole queue; then resets and the loop have their turn */
 #define BLK_RANGE_BYTES 16
 #define BLK_RANGES_MAX 16
+#define BLK_COMPLAINTS_MAX 16
 #define BLK_WRITE_ZEROES_UNMAP 1u
 
 struct blk {
 	struct virtio_device dev;
 	struct disk *disk;
+	unsigned int complaints; /* log lines about failed transfers */
 	struct queue_chain chain;
 	struct iovec iov[QUEUE_IOV_MAX];
 };
@@ -133,7 +135,7 @@ static uint8_t transfer(struct blk *blk, uint64_t sector, bool to_guest, uint32_
 		count = slice(c->iov, c->read_count, BLK_HEADER, bytes, blk->iov);
 		rc = blk->disk->ops->writev(blk->disk, blk->iov, count, sector * DISK_SECTOR);
 	}
-	if (rc < 0)
+	if (rc < 0 && blk->complaints++ < BLK_COMPLAINTS_MAX)
 		log_warn(LOG_VIRTIO, "%s: %s at sector %llu: %s", blk->dev.name, to_guest ? "read" : "write",
 			 (unsigned long long)sector, strerror(-rc));
 	return rc < 0 ? BLK_S_IOERR : BLK_S_OK;

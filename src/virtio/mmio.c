@@ -67,6 +67,8 @@ enum mmio_register {
 #define STATUS_BY_DRIVER                                                                                               \
 	(STATUS_ACKNOWLEDGE | STATUS_DRIVER | STATUS_DRIVER_OK | STATUS_FEATURES_OK | STATUS_FAILED)
 
+#define COMPLAINTS_MAX 8 /* a guest that breaks and resets in a loop must not fill the log */
+
 #define INTERRUPT_USED 1
 #define INTERRUPT_CONFIG 2
 
@@ -91,6 +93,7 @@ struct virtio_mmio {
 	int irq_fd; /* borrowed */
 	int ack_fd; /* owned */
 	uint8_t *page;
+	unsigned int complaints; /* log lines about the driver, over the device's life */
 	uint32_t status, device_features_sel, driver_features_sel, queue_sel;
 	uint64_t driver_features; /* as written so far; final at FEATURES_OK */
 	struct queue_settings settings[VIRTIO_QUEUES_MAX];
@@ -145,7 +148,9 @@ static void needs_reset(struct virtio_mmio *m)
 {
 	if (m->status & STATUS_NEEDS_RESET)
 		return;
-	log_warn(LOG_VIRTIO, "%s: the guest's driver broke the rules; device stopped until it is reset", m->dev->name);
+	if (m->complaints++ < COMPLAINTS_MAX)
+		log_warn(LOG_VIRTIO, "%s: the guest's driver broke the rules; device stopped until it is reset",
+			 m->dev->name);
 	m->dev->broken = true;
 	m->status |= STATUS_NEEDS_RESET;
 	put(m, REG_STATUS, m->status);
