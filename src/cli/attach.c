@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The pump between this process's streams and a session. One poll loop: standard input is read only while the
+ * session takes more; output is written as it arrives. It ends with the command, when output cannot be written
+ * any more (the reader went away), on a second signal, or when the sandbox is gone.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "cli/cli.h"
+#include "proto/frame.h"
+
+#define IN_MAX (FRAME_BODY_MAX + FRAME_HEADER_SIZE + 65536)
+#define OUT_MAX (4 * FRAME_STREAM_MAX)
+#define CHUNK 65536
+
+struct pump {
+	struct run_session *s;
+	struct buf in, out;
+	bool stdin_open, ended;
+	int signals; /* seen so far */
+	int status;
+	int64_t deadline_ns;
+};
+
+static struct termios saved_terminal;
+static bool terminal_raw;
+
+/** terminal_restore() - Also called through atexit. */
+static void terminal_restore(void)
+{
+	if (terminal_raw)
+		tcsetattr(STDIN_FILENO, TCSADRAIN, &saved_terminal);
+	terminal_raw = false;
+}
+
+/** terminal_make_raw() - Keys go to the guest as bytes. */
+static void terminal_make_raw(void)
+{
+	struct termios raw;
+
+	if (tcgetattr(STDIN_FILENO, &saved_terminal) < 0)
+		return;
+	raw = saved_terminal;
+	cfmakeraw(&raw);
+	if (tcsetattr(STDIN_FILENO, TCSADRAIN, &raw) == 0) {
+		terminal_raw = true;
+		atexit(terminal_restore);
+	}
+}
+
+/** queue() - A structured frame towards the guest. */
+static void queue_body(struct pump *p, enum frame_type type, struct buf *body)
+{
+	frame_append(&p->out, (uint16_t)type, 1, body->data, body->len);
+	buf_free(body);
+}
+
+/** send_signal() - Forward to the command. */
+static void send_signal(struct pump *p, int number)
+{
+	struct buf body = BUF_INIT(64);
+
+	msg_encode_signal(&body, &(struct msg_signal){ .number = (uint64_t)number });
+	queue_body(p, FRAME_SIGNAL, &body);
+}
+
+/** send_size() - The window changed. */
+static void send_size(struct pump *p)
+{
+	struct buf body = BUF_INIT(64);
+	struct winsize w;
+
+	if (ioctl(STDIN_FILENO, TIOCGWINSZ, &w) < 0)
+		return;
+	msg_encode_resize(&body, &(struct msg_resize){ .rows = w.ws_row, .cols = w.ws_col });
+	queue_body(p, FRAME_RESIZE, &body);
+}
+
+/** end() - Stop with this status. */
+static void end(struct pump *p, int status)
+{
+	p->ended = true;
+	p->status = status;
+}
+
+/** on_signal() - The first of a kind goes to the command, the second ends the sandbox. */
+static void on_signal(struct pump *p, int fd)
+{
+	struct signalfd_siginfo info;
+
+	if (read(fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	if (info.ssi_signo == SIGWINCH) {
+		send_size(p);
+		return;
+	}
+	if (++p->signals > 1) {
+		fprintf(stderr, "msb: second signal, ending the sandbox\n");
+		end(p, 128 + (int)info.ssi_signo);
+		return;
+	}
+	send_signal(p, (int)info.ssi_signo);
+}
+
+/** write_output() - To our stdout or stderr. */
+static void write_output(struct pump *p, int fd, const struct frame *f)
+{
+	size_t done = 0;
+
+	while (done < f->body_len) {
+		ssize_t n = write(fd, f->body + done, f->body_len - done);
+
+		if (n >= 0) {
+			done += (size_t)n;
+			continue;
+		}
+		if (errno == EINTR)
+			continue;
+		if (errno == EAGAIN) {
+			struct pollfd w = { .fd = fd, .events = POLLOUT };
+
+			poll(&w, 1, -1);
+			continue;
+		}
+		if (fd == STDERR_FILENO)
+			return; /* nowhere to complain */
+		if (errno != EPIPE)
+			fprintf(stderr, "error: write to standard output: %s\n", strerror(errno));
+		end(p, errno == EPIPE ? 128 + SIGPIPE : EXIT_MSB_FAILED);
+		return;
+	}
+}
+
+/** on_frame() - From the guest. */
+static void on_frame(struct pump *p, const struct frame *f)
+{
+	struct msg_exited m;
+
+	switch (f->type) {
+	case FRAME_STDOUT:
+		write_output(p, STDOUT_FILENO, f);
+		break;
+	case FRAME_STDERR:
+		write_output(p, STDERR_FILENO, f);
+		break;
+	case FRAME_EXITED:
+		p->s->exited = true;
+		if (msg_decode_exited(f->body, f->body_len, &m))
+			end(p, m.signaled ? 128 + (int)(m.code & 0x7f) : (int)(m.code & 0xff));
+		else
+			end(p, EXIT_MSB_FAILED);
+		break;
+	default:
+		break;
+	}
+}
+
+/** on_session() - Bytes from the guest. */
+static void on_session(struct pump *p)
+{
+	uint8_t *to = buf_extend(&p->in, CHUNK);
+	ssize_t n = to ? recv(p->s->fd, to, CHUNK, MSG_DONTWAIT) : 0;
+	size_t used_all = 0;
+
+	if (!to) {
+		end(p, EXIT_MSB_FAILED);
+		return;
+	}
+	p->in.len -= CHUNK - (size_t)MAX(n, 0);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	while (!p->ended) {
+		struct frame f;
+		size_t used;
+		enum frame_result r = frame_parse(p->in.data + used_all, p->in.len - used_all, &f, &used);
+
+		if (r == FRAME_MORE)
+			break;
+		if (r == FRAME_BAD) {
+			end(p, EXIT_MSB_FAILED);
+			break;
+		}
+		on_frame(p, &f);
+		used_all += used;
+	}
+	buf_consume(&p->in, used_all);
+	if (n <= 0 && !p->ended)
+		end(p, EXIT_MSB_FAILED);
+}
+
+/** on_stdin() - Our standard input has something, or ended. */
+static void on_stdin(struct pump *p)
+{
+	uint8_t chunk[FRAME_STREAM_MAX / 2];
+	ssize_t n = read(STDIN_FILENO, chunk, sizeof(chunk));
+
+	if (n < 0 && (errno == EINTR || errno == EAGAIN))
+		return;
+	if (n > 0) {
+		frame_append(&p->out, FRAME_STDIN, 1, chunk, (size_t)n);
+		return;
+	}
+	p->stdin_open = false;
+	frame_append(&p->out, FRAME_STDIN_EOF, 1, NULL, 0);
+}
+
+/** flush_out() - Frames to the guest. */
+static void flush_out(struct pump *p)
+{
+	ssize_t n = send(p->s->fd, p->out.data, p->out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+	if (n > 0)
+		buf_consume(&p->out, (size_t)n);
+	/* A broken connection is seen by the reading side, which still gets what the command said last. */
+	else if (n < 0 && errno != EAGAIN && errno != EINTR)
+		buf_consume(&p->out, p->out.len);
+}
+
+int attach(struct run_session *s, bool tty, bool stdin_open, int signal_fd, uint64_t timeout_s)
+{
+	struct pump p = { .s = s, .stdin_open = stdin_open, .in = BUF_INIT(IN_MAX), .out = BUF_INIT(OUT_MAX) };
+
+	if (timeout_s)
+		p.deadline_ns = clock_monotonic_ns() + (int64_t)timeout_s * NSEC_PER_SEC;
+	if (tty && isatty(STDIN_FILENO))
+		terminal_make_raw();
+	while (!p.ended) {
+		bool room = p.out.len < FRAME_STREAM_MAX;
+		struct pollfd fds[3] = {
+			{ .fd = s->fd, .events = (short)(POLLIN | (p.out.len ? POLLOUT : 0)) },
+			{ .fd = signal_fd, .events = POLLIN },
+			{ .fd = p.stdin_open && room ? STDIN_FILENO : -1, .events = POLLIN },
+		};
+		int64_t left_ms = p.deadline_ns ? (p.deadline_ns - clock_monotonic_ns()) / NSEC_PER_MSEC : -1;
+
+		if (p.deadline_ns && left_ms <= 0) {
+			terminal_restore();
+			fprintf(stderr, "error: the command ran longer than %llu s (--timeout)\n", (unsigned long long)timeout_s);
+			s->exited = true;
+			end(&p, 1);
+			break;
+		}
+		if (poll(fds, 3, (int)MIN(left_ms, 1000000)) < 0 && errno != EINTR)
+			break;
+		if (fds[1].revents)
+			on_signal(&p, signal_fd);
+		if (fds[2].revents)
+			on_stdin(&p);
+		if (p.out.len)
+			flush_out(&p);
+		if (fds[0].revents & (POLLIN | POLLHUP | POLLERR))
+			on_session(&p);
+	}
+	terminal_restore();
+	buf_free(&p.in);
+	buf_free(&p.out);
+	return p.status;
+}

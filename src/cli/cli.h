@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** The command line: one table per command makes parsing and help; one file per group of commands. */
+#ifndef MSB_CLI_CLI_H
+#define MSB_CLI_CLI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "engine/engine.h"
+
+#define EXIT_USAGE 2
+#define EXIT_MSB_FAILED 125 /* msb's own failure in run, so that it differs from the guest's exit 1 */
+#define ARGS_LIST_MAX 512
+
+enum option_kind { OPTION_FLAG, OPTION_STRING, OPTION_LIST, OPTION_SIZE, OPTION_NUMBER, OPTION_DURATION, OPTION_LATER };
+
+struct option_row {
+	char short_name; /* 0: none */
+	const char *name, *value_name, *help;
+	enum option_kind kind;
+	void *target;	    /* bool, const char *, struct string_list, uint64_t */
+	uint64_t min, max;  /* numbers */
+};
+
+struct string_list {
+	const char *item[ARGS_LIST_MAX];
+	size_t count;
+};
+
+struct parsed {
+	const char *words[64]; /* positional words */
+	size_t word_count;
+	char **tail; /* after -- */
+	size_t tail_count;
+	bool has_tail, help;
+};
+
+struct command {
+	const char *name, *summary, *usage;
+	int (*run)(int argc, char **argv);
+};
+
+/** usage_error() - Print the error object as a usage error. Return: EXIT_USAGE. */
+int usage_error(const struct error *err);
+/** print_error() - "error: text" and the hint. */
+void print_error(const struct error *err);
+/** parse_options() - Options before and after words, --name=value, -n value, -nVALUE, clusters of flags. */
+int parse_options(const struct option_row *rows, size_t count, int argc, char **argv, struct parsed *out,
+		  struct error *err);
+/** print_help() - Usage, summary and options. */
+void print_help(const struct command *c, const struct option_row *rows, size_t count);
+/** nearest() - The word of a list closest to what was typed, or NULL when none is close. */
+const char *nearest(const char *typed, const char *const *words, size_t count);
+
+/** attach() - Pump between this process's streams and a session. Return: the exit status for main(). */
+int attach(struct run_session *s, bool tty, bool stdin_open, int signal_fd, uint64_t timeout_s);
+
+int command_run(int argc, char **argv);
+int command_load(int argc, char **argv);
+int command_images(int argc, char **argv);
+int command_rmi(int argc, char **argv);
+int command_doctor(int argc, char **argv);
+
+#endif

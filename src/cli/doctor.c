@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "cli/cli.h"
+#include "hypervisor/hypervisor.h"
+
+/** row() - One finding. */
+static void row(const char *mark, const char *what, const char *detail, const char *hint)
+{
+	printf("  %s %-22s %s\n", mark, what, detail);
+	if (hint && hint[0])
+		printf("      → %s\n", hint);
+}
+
+int command_doctor(int argc, char **argv)
+{
+	static const struct command help = { "doctor", "Check this host: what works, what is missing, what to do.", "", NULL };
+	struct engine_paths paths;
+	struct error err = ERROR_INIT;
+	struct kvm_probe probe;
+	struct utsname u;
+	struct parsed p;
+	_cleanup_fd_ int home = -1;
+	bool ok = true, qemu;
+
+	if (parse_options(NULL, 0, argc, argv, &p, &err) < 0)
+		return usage_error(&err);
+	if (p.help) {
+		print_help(&help, NULL, 0);
+		return 0;
+	}
+	uname(&u);
+	printf("Platform:       %s %s %s\nVersion:        msb %s\n", u.sysname, u.machine, u.release, MSB_VERSION);
+	if (engine_paths(&paths, &err) < 0) {
+		row("✗", "state folder", err.text, err.hint);
+		return 1;
+	}
+	printf("Home:           %s\n\n", paths.home);
+	home = open(paths.home, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	kvm_probe(home, &probe);
+	qemu = paths.qemu[0] && access(paths.qemu, X_OK) == 0;
+	if (probe.usable)
+		row("✓", "KVM", "usable", NULL);
+	else
+		row(qemu ? "!" : "✗", "KVM", probe.reason, qemu ? "sandboxes run on QEMU's software CPU instead; slower, and a weaker boundary" : probe.hint);
+	if (qemu)
+		row("✓", "QEMU", paths.qemu, NULL);
+	else
+		row(probe.usable ? "!" : "✗", "QEMU", "qemu-system-x86_64 not found", "apt-get install qemu-system-x86");
+	ok &= probe.usable || qemu;
+	if (paths.kernel[0] && access(paths.kernel, R_OK) == 0)
+		row("✓", "guest kernel", paths.kernel, NULL);
+	else
+		row("✗", "guest kernel", "not found", "run scripts/setup.sh");
+	ok &= paths.kernel[0] != '\0';
+	if (paths.helper[0])
+		row("✓", "msb-image", paths.helper, NULL);
+	else
+		row("✗", "msb-image", "not beside msb", "copy it next to msb");
+	ok &= paths.helper[0] != '\0';
+	if (access("/usr/sbin/mke2fs", X_OK) == 0 || access("/sbin/mke2fs", X_OK) == 0)
+		row("✓", "mke2fs", "writable disks are ext4 files", NULL);
+	else
+		row("!", "mke2fs", "not found: writable layers live in memory", "apt-get install e2fsprogs");
+	printf("\n%s\n", ok ? "Host setup is ready." : "Something is missing; see ✗ above.");
+	return ok ? 0 : 1;
+}

@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "base/num.h"
+#include "cli/cli.h"
+
+#define MEMORY_MIB_MAX (1u << 22)
+#define ENV_FILE_MAX (1u << 20)
+
+static struct {
+	uint64_t memory, cpus, timeout;
+	struct string_list env, env_files, rlimits;
+	const char *workdir, *user, *hostname, *shell, *entrypoint, *hypervisor, *pull;
+	bool tty, no_tty, quiet, interactive, rm;
+} o;
+
+static const struct option_row rows[] = {
+	{ 'm', "memory", "SIZE", "memory of the machine (512M)", OPTION_SIZE, &o.memory, 1, MEMORY_MIB_MAX },
+	{ 'c', "cpus", "N", "virtual CPUs (1)", OPTION_NUMBER, &o.cpus, 1, 32 },
+	{ 'e', "env", "KEY=VALUE", "environment variable; KEY alone copies the host's", OPTION_LIST, &o.env, 0, 0 },
+	{ 0, "env-file", "FILE", "environment variables, one KEY=VALUE a line", OPTION_LIST, &o.env_files, 0, 0 },
+	{ 'w', "workdir", "DIR", "working directory in the guest", OPTION_STRING, &o.workdir, 0, 0 },
+	{ 'u', "user", "USER", "user in the guest: name, uid, name:group, uid:gid", OPTION_STRING, &o.user, 0, 0 },
+	{ 'H', "hostname", "NAME", "host name of the guest", OPTION_STRING, &o.hostname, 0, 0 },
+	{ 0, "shell", "PROGRAM", "shell when no command is given (/bin/sh)", OPTION_STRING, &o.shell, 0, 0 },
+	{ 0, "entrypoint", "PROGRAM", "replaces the image's ENTRYPOINT", OPTION_STRING, &o.entrypoint, 0, 0 },
+	{ 't', "tty", NULL, "give the command a terminal", OPTION_FLAG, &o.tty, 0, 0 },
+	{ 0, "no-tty", NULL, "never give the command a terminal", OPTION_FLAG, &o.no_tty, 0, 0 },
+	{ 0, "timeout", "TIME", "end the command after 30s, 5m, 1h", OPTION_DURATION, &o.timeout, 0, 0 },
+	{ 0, "rlimit", "NAME=SOFT[:HARD]", "resource limit of the command (nofile=1024)", OPTION_LIST, &o.rlimits, 0, 0 },
+	{ 0, "hypervisor", "KIND", "auto, kvm or qemu (auto; MSB_HYPERVISOR)", OPTION_STRING, &o.hypervisor, 0, 0 },
+	{ 'q', "quiet", NULL, "no notes", OPTION_FLAG, &o.quiet, 0, 0 },
+	/* Docker habits: what they ask for is the default here. */
+	{ 'i', "interactive", NULL, NULL, OPTION_FLAG, &o.interactive, 0, 0 },
+	{ 0, "rm", NULL, NULL, OPTION_FLAG, &o.rm, 0, 0 },
+	/* Known, not there yet: named so that the message is right. */
+	{ 'n', "name", "NAME", NULL, OPTION_LATER, NULL, 0, 0 },
+	{ 'v', "volume", "SPEC", NULL, OPTION_LATER, NULL, 0, 0 },
+	{ 'p', "port", "SPEC", NULL, OPTION_LATER, NULL, 0, 0 },
+	{ 'd', "detach", NULL, NULL, OPTION_LATER, NULL, 0, 0 },
+	{ 0, "replace", NULL, NULL, OPTION_LATER, NULL, 0, 0 },
+	{ 0, "pull", "POLICY", NULL, OPTION_LATER, NULL, 0, 0 },
+	{ 0, "tmpfs", "SPEC", NULL, OPTION_LATER, NULL, 0, 0 },
+	{ 0, "script", "SPEC", NULL, OPTION_LATER, NULL, 0, 0 },
+	{ 0, "secret", "SPEC", NULL, OPTION_LATER, NULL, 0, 0 },
+	{ 0, "max-duration", "TIME", NULL, OPTION_LATER, NULL, 0, 0 },
+	{ 0, "idle-timeout", "TIME", NULL, OPTION_LATER, NULL, 0, 0 },
+	{ 0, "label", "LABEL", NULL, OPTION_LATER, NULL, 0, 0 },
+};
+
+static const struct command help = { "run", "Run a command in a fresh virtual machine made from an image.",
+				     "[OPTIONS] IMAGE [-- COMMAND...]", NULL };
+
+/** add_env() - KEY=VALUE as it is; KEY alone from our environment. */
+static int add_env(struct string_list *env, const char *entry, struct error *err)
+{
+	const char *value;
+	char *copy;
+	int n;
+
+	if (entry[0] == '=' || !entry[0])
+		return err_set(err, ERR_USAGE, 0, "--env: \"%s\" is not KEY=VALUE", entry);
+	if (strncmp(entry, "MSB_", 4) == 0) {
+		err_set(err, ERR_USAGE, 0, "--env: names beginning with MSB_ are reserved");
+		return err_hint(err, "choose another name");
+	}
+	if (env->count == ARGS_LIST_MAX)
+		return err_set(err, ERR_USAGE, 0, "--env: more than %d variables", ARGS_LIST_MAX);
+	if (strchr(entry, '=')) {
+		env->item[env->count++] = entry;
+		return 0;
+	}
+	value = getenv(entry);
+	if (!value) {
+		err_set(err, ERR_USAGE, 0, "--env: %s is not set on this host", entry);
+		return err_hint(err, "use -e %s=VALUE", entry);
+	}
+	n = asprintf(&copy, "%s=%s", entry, value);
+	if (n < 0)
+		return err_set(err, ERR_NO_MEMORY, 0, "out of memory");
+	env->item[env->count++] = copy; /* lives as long as the process */
+	return 0;
+}
+
+/** add_env_file() - One entry a line; blank lines and # comments are passed over. */
+static int add_env_file(struct string_list *env, const char *path, struct error *err)
+{
+	struct buf b = BUF_INIT(ENV_FILE_MAX + 1);
+	char *rest;
+
+	if (file_read(AT_FDCWD, path, ENV_FILE_MAX, &b, err) < 0)
+		return err_wrap(err, "--env-file");
+	rest = buf_cstr(&b); /* kept for the life of the process */
+	while (rest) {
+		char *line = strsep(&rest, "\n");
+
+		line += strspn(line, " \t");
+		if (*line && *line != '#' && add_env(env, line, err) < 0)
+			return -(int)err->code;
+	}
+	return 0;
+}
+
+/** parse_rlimit() - NAME=SOFT[:HARD]. */
+static int parse_rlimit(const char *text, struct msg_rlimit *out, struct error *err)
+{
+	static const struct { const char *name; int resource; } names[] = {
+		{ "cpu", RLIMIT_CPU },	     { "fsize", RLIMIT_FSIZE },	      { "data", RLIMIT_DATA },
+		{ "stack", RLIMIT_STACK },   { "core", RLIMIT_CORE },	      { "rss", RLIMIT_RSS },
+		{ "nproc", RLIMIT_NPROC },   { "nofile", RLIMIT_NOFILE },     { "memlock", RLIMIT_MEMLOCK },
+		{ "as", RLIMIT_AS },	     { "locks", RLIMIT_LOCKS },	      { "sigpending", RLIMIT_SIGPENDING },
+		{ "msgqueue", RLIMIT_MSGQUEUE }, { "nice", RLIMIT_NICE },     { "rtprio", RLIMIT_RTPRIO },
+		{ "rttime", RLIMIT_RTTIME },
+	};
+	char copy[128];
+	char *value, *hard;
+
+	snprintf(copy, sizeof(copy), "%s", text);
+	value = strchr(copy, '=');
+	if (value)
+		*value++ = '\0';
+	hard = value ? strchr(value, ':') : NULL;
+	if (hard)
+		*hard++ = '\0';
+	for (size_t i = 0; value && i < ARRAY_LEN(names); i++) {
+		if (strcmp(copy, names[i].name) != 0)
+			continue;
+		out->resource = (uint64_t)names[i].resource;
+		if (num_parse_u64(value, UINT64_MAX, &out->soft) && num_parse_u64(hard ? hard : value, UINT64_MAX, &out->hard) &&
+		    out->soft <= out->hard)
+			return 0;
+		break;
+	}
+	err_set(err, ERR_USAGE, 0, "--rlimit: \"%s\" is not NAME=SOFT[:HARD]", text);
+	return err_hint(err, "for example nofile=1024:4096; names are those of ulimit, soft is at most hard");
+}
+
+/** choose() - --hypervisor, else MSB_HYPERVISOR, else auto. */
+static int choose(enum hypervisor_choice *out, struct error *err)
+{
+	const char *value = o.hypervisor ? o.hypervisor : getenv("MSB_HYPERVISOR");
+
+	*out = HYPERVISOR_CHOICE_AUTO;
+	if (!value || !*value || strcmp(value, "auto") == 0)
+		return 0;
+	if (strcmp(value, "kvm") == 0)
+		*out = HYPERVISOR_CHOICE_KVM;
+	else if (strcmp(value, "qemu") == 0)
+		*out = HYPERVISOR_CHOICE_QEMU;
+	else
+		return err_set(err, ERR_USAGE, 0, "%s: \"%s\" is not auto, kvm or qemu",
+			       o.hypervisor ? "--hypervisor" : "MSB_HYPERVISOR", value);
+	return 0;
+}
+
+/** check_words() - Exactly one image, the command behind --. */
+static int check_words(const struct parsed *p, struct error *err)
+{
+	struct buf line = BUF_INIT(400);
+
+	if (p->word_count == 0) {
+		err_set(err, ERR_USAGE, 0, "run: which image?");
+		return err_hint(err, "msb run IMAGE -- COMMAND; msb images lists what is here");
+	}
+	if (p->word_count == 1)
+		return 0;
+	for (size_t i = 1; i < p->word_count; i++)
+		buf_printf(&line, " %s", p->words[i]);
+	err_set(err, ERR_USAGE, 0, "run: unexpected \"%s\" after the image", p->words[1]);
+	if (!line.failed)
+		err_hint(err, "did you mean: msb run %.60s --%.80s", p->words[0], buf_cstr(&line));
+	buf_free(&line);
+	return -(int)ERR_USAGE;
+}
+
+/** exit_status() - Of a failed start. */
+static int exit_status(const struct error *err)
+{
+	switch ((int)err->code) {
+	case ERR_USAGE:
+		return EXIT_USAGE;
+	case ERR_GUEST_NOT_FOUND:
+		return 127;
+	case ERR_GUEST_NOT_EXECUTABLE:
+		return 126;
+	case ERR_CANCELLED:
+		return 130;
+	default:
+		return EXIT_MSB_FAILED;
+	}
+}
+
+/** block_signals() - Those we handle, as a descriptor. */
+static int block_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGQUIT);
+	sigaddset(&set, SIGWINCH);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+/** cancel_signals() - The same without SIGWINCH, to give up while booting. */
+static int cancel_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGQUIT);
+	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+/** cancelled_status() - 128 + the signal that is waiting. */
+static int cancelled_status(int fd)
+{
+	struct signalfd_siginfo info;
+
+	return read(fd, &info, sizeof(info)) == sizeof(info) ? 128 + (int)info.ssi_signo : 130;
+}
+
+/** run_session() - Start, pump, tear down. */
+static int run_session(const struct run_spec *spec, bool quiet)
+{
+	static struct run_session s;
+	struct error err = ERROR_INIT;
+	int signals = block_signals(), cancel = cancel_signals(), status;
+
+	if (engine_run_start(spec, cancel, &s, &err) < 0) {
+		if (err.code == ERR_CANCELLED)
+			return cancelled_status(cancel);
+		print_error(&err);
+		return exit_status(&err);
+	}
+	if (s.nothing_to_run) {
+		fprintf(stderr, "warn: no command provided and stdin is not a terminal\n");
+		return 0;
+	}
+	if (s.note_fallback && !quiet)
+		fprintf(stderr, "note: running on QEMU's software CPU, which is slower: %s (msb doctor says more)\n",
+			s.fallback_reason);
+	status = attach(&s, spec->tty, spec->stdin_open, signals, o.timeout);
+	if (status == 128 + SIGPIPE)
+		s.exited = true;
+	if (engine_run_finish(&s, &err) < 0) {
+		print_error(&err);
+		return EXIT_MSB_FAILED;
+	}
+	return status;
+}
+
+int command_run(int argc, char **argv)
+{
+	static struct msg_rlimit limits[MSG_RLIMITS_MAX];
+	static struct string_list env;
+	struct engine_paths paths;
+	struct run_spec spec = { 0 };
+	struct error err = ERROR_INIT;
+	struct parsed p;
+	struct winsize w = { 0 };
+	bool terminal = isatty(STDIN_FILENO);
+
+	if (parse_options(rows, ARRAY_LEN(rows), argc, argv, &p, &err) < 0)
+		return usage_error(&err);
+	if (p.help) {
+		print_help(&help, rows, ARRAY_LEN(rows));
+		return 0;
+	}
+	if (check_words(&p, &err) < 0 || choose(&spec.hypervisor, &err) < 0)
+		return usage_error(&err);
+	if (o.tty && o.no_tty) {
+		err_set(&err, ERR_USAGE, 0, "--tty and --no-tty exclude each other");
+		return usage_error(&err);
+	}
+	for (size_t i = 0; i < o.env_files.count; i++)
+		if (add_env_file(&env, o.env_files.item[i], &err) < 0)
+			return usage_error(&err);
+	for (size_t i = 0; i < o.env.count; i++)
+		if (add_env(&env, o.env.item[i], &err) < 0)
+			return usage_error(&err);
+	if (o.rlimits.count > MSG_RLIMITS_MAX) {
+		err_set(&err, ERR_USAGE, 0, "--rlimit: given more than %d times", MSG_RLIMITS_MAX);
+		return usage_error(&err);
+	}
+	for (size_t i = 0; i < o.rlimits.count; i++)
+		if (parse_rlimit(o.rlimits.item[i], &limits[i], &err) < 0)
+			return usage_error(&err);
+	if (o.hostname && (!o.hostname[0] || strlen(o.hostname) > MSG_HOSTNAME_MAX)) {
+		err_set(&err, ERR_USAGE, 0, "--hostname: must be 1 to %d bytes", MSG_HOSTNAME_MAX);
+		return usage_error(&err);
+	}
+	if (o.workdir && o.workdir[0] != '/') {
+		err_set(&err, ERR_USAGE, 0, "--workdir: \"%s\" is not an absolute path", o.workdir);
+		return usage_error(&err);
+	}
+	if (engine_paths(&paths, &err) < 0) {
+		print_error(&err);
+		return EXIT_MSB_FAILED;
+	}
+	engine_sweep(&paths);
+	ioctl(STDIN_FILENO, TIOCGWINSZ, &w);
+	spec.image = p.words[0];
+	spec.command = p.tail;
+	spec.command_count = p.tail_count;
+	spec.memory_mib = o.memory;
+	spec.cpus = (unsigned int)o.cpus;
+	spec.env = env.item;
+	spec.env_count = env.count;
+	spec.workdir = o.workdir;
+	spec.user = o.user;
+	spec.hostname = o.hostname;
+	spec.shell = o.shell;
+	spec.entrypoint = o.entrypoint;
+	spec.rlimits = limits;
+	spec.rlimit_count = o.rlimits.count;
+	spec.interactive = terminal && !o.no_tty;
+	spec.tty = o.tty || spec.interactive;
+	spec.stdin_open = true;
+	spec.rows = w.ws_row;
+	spec.cols = w.ws_col;
+	spec.term = getenv("TERM");
+	spec.progress_fd = -1;
+	return run_session(&spec, o.quiet);
+}
