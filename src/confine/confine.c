@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/mount.h>
 #include <linux/sched.h>
 #include <poll.h>
 #include <sched.h>
@@ -15,6 +16,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -25,19 +27,29 @@ static bool have_namespaces; /* in the child: what confine_fork() got */
 static uid_t outer_uid;
 static gid_t outer_gid;
 
+/** raw_clone() - fork() with namespace flags. */
+static pid_t raw_clone(unsigned long flags)
+{
+	return (pid_t)syscall(SYS_clone, flags | SIGCHLD, 0, 0, 0, 0);
+}
+
 pid_t confine_fork(bool *in_user_ns)
 {
 	unsigned long flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS;
-	pid_t pid;
+	pid_t pid = -1;
 
 	outer_uid = geteuid();
 	outer_gid = getegid();
-	*in_user_ns = outer_uid != 0;
-	pid = (pid_t)syscall(SYS_clone, flags | (*in_user_ns ? CLONE_NEWUSER : 0) | SIGCHLD, 0, 0, 0, 0);
-	if (pid >= 0) {
-		have_namespaces = true;
-		return pid;
+	have_namespaces = true;
+	*in_user_ns = false;
+	if (outer_uid == 0)
+		pid = raw_clone(flags);
+	if (pid < 0) {
+		*in_user_ns = true;
+		pid = raw_clone(flags | CLONE_NEWUSER);
 	}
+	if (pid >= 0)
+		return pid;
 	*in_user_ns = false;
 	have_namespaces = false;
 	return fork();
@@ -64,52 +76,102 @@ static int map_identity(struct error *err)
 	return 0;
 }
 
+/** make_read_only() - A mount and what lies below it, keeping the flags that the host locked. */
+static int make_read_only(const char *path)
+{
+	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV };
+
+	return (int)syscall(SYS_mount_setattr, AT_FDCWD, path, AT_RECURSIVE, &attr, sizeof(attr));
+}
+
 /** make_root() - tmpfs with /usr read-only, the usual links into it, and our own /proc. */
-static int make_root(struct error *err)
+static int make_root(struct confine_report *report, struct error *err)
 {
 	static const char *const links[][2] = {
-		{ "usr/bin", NEW_ROOT "/bin" },	  { "usr/sbin", NEW_ROOT "/sbin" },   { "usr/lib", NEW_ROOT "/lib" },
+		{ "usr/bin", NEW_ROOT "/bin" },	    { "usr/sbin", NEW_ROOT "/sbin" },	{ "usr/lib", NEW_ROOT "/lib" },
 		{ "usr/lib32", NEW_ROOT "/lib32" }, { "usr/lib64", NEW_ROOT "/lib64" },
 	};
+	bool own_proc = true;
 
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
 	    mount("tmpfs", NEW_ROOT, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=64k,mode=755") < 0 ||
 	    mkdir(NEW_ROOT "/usr", 0755) < 0 || mkdir(NEW_ROOT "/proc", 0755) < 0 ||
 	    mount("/usr", NEW_ROOT "/usr", NULL, MS_BIND | MS_REC, NULL) < 0)
 		return err_set(err, ERR_SYSTEM, errno, "confine: build an empty root");
-	/* In a user namespace flags that the host locked must be repeated; nosuid and nodev are ours anyway. */
-	if (mount(NULL, NEW_ROOT "/usr", NULL, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV, NULL) < 0 &&
-	    mount(NULL, NEW_ROOT "/usr", NULL, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_RELATIME,
-		  NULL) < 0)
+	if (make_read_only(NEW_ROOT "/usr") < 0)
 		return err_set(err, ERR_SYSTEM, errno, "confine: make /usr read-only");
 	for (size_t i = 0; i < ARRAY_LEN(links); i++)
 		if (symlink(links[i][0], links[i][1]) < 0)
 			return err_set(err, ERR_SYSTEM, errno, "confine: build an empty root");
-	if (mount("proc", NEW_ROOT "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0)
-		return err_set(err, ERR_SYSTEM, errno, "confine: mount /proc");
-	if (mount(NULL, NEW_ROOT, NULL, MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=64k,mode=755") < 0 ||
+	/* Where the host's /proc has parts masked, a new one is refused. Its processes are not ours to touch anyway. */
+	if (mount("proc", NEW_ROOT "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) < 0) {
+		own_proc = false;
+		if (mount("/proc", NEW_ROOT "/proc", NULL, MS_BIND | MS_REC, NULL) < 0 ||
+		    make_read_only(NEW_ROOT "/proc") < 0)
+			return err_set(err, ERR_SYSTEM, errno, "confine: mount /proc");
+	}
+	if (mount(NULL, NEW_ROOT, NULL, MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC,
+		  "size=64k,mode=755") < 0 ||
 	    chdir(NEW_ROOT) < 0 || syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 ||
 	    chdir("/") < 0)
 		return err_set(err, ERR_SYSTEM, errno, "confine: enter the empty root");
+	report->rungs |= CONFINE_EMPTY_ROOT | (own_proc ? CONFINE_OWN_PROC : 0u);
 	return 0;
 }
 
-int confine_program(bool in_user_ns, struct error *err)
+int confine_drop_privileges(struct error *err)
 {
 	struct rlimit none = { 0, 0 };
 
-	if (in_user_ns && map_identity(err) < 0)
-		return -(int)err->code;
-	if (have_namespaces && make_root(err) < 0)
-		return -(int)err->code;
-	if (!in_user_ns && outer_uid == 0) {
-		if (setgroups(0, NULL) < 0 || setresgid(CONFINE_UID, CONFINE_UID, CONFINE_UID) < 0 ||
-		    setresuid(CONFINE_UID, CONFINE_UID, CONFINE_UID) < 0)
-			return err_set(err, ERR_SYSTEM, errno, "confine: give up root");
-	}
+	if (geteuid() == 0 &&
+	    (setgroups(0, NULL) < 0 || setresgid(CONFINE_UID, CONFINE_UID, CONFINE_UID) < 0 ||
+	     setresuid(CONFINE_UID, CONFINE_UID, CONFINE_UID) < 0))
+		return err_set(err, ERR_SYSTEM, errno, "confine: give up root");
 	setrlimit(RLIMIT_CORE, &none);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return err_set(err, ERR_SYSTEM, errno, "confine: no_new_privs");
+	return 0;
+}
+
+/** missing() - A rung that the host refuses: say why, once, and climb on. */
+static void missing(struct confine_report *report, struct error *why)
+{
+	if (!report->note[0])
+		snprintf(report->note, sizeof(report->note), "%s", why->text);
+	err_clear(why);
+}
+
+int confine_program(bool in_user_ns, const int *readable, size_t count, struct confine_report *report,
+		    struct error *err)
+{
+	struct error why = ERROR_INIT;
+	int abi;
+
+	*report = (struct confine_report){ .rungs = 0 };
+	if (have_namespaces)
+		report->rungs |= CONFINE_NAMESPACES;
+	else
+		snprintf(report->note, sizeof(report->note), "confine: the host allows no namespaces");
+	if (in_user_ns && map_identity(err) < 0)
+		return -(int)err->code;
+	if (in_user_ns)
+		report->rungs |= CONFINE_USER_NS;
+	if (have_namespaces && make_root(report, &why) < 0)
+		missing(report, &why);
+	if (!in_user_ns && outer_uid == 0)
+		report->rungs |= CONFINE_IDENTITY;
+	if (confine_drop_privileges(err) < 0)
+		return -(int)err->code;
+	report->rungs |= CONFINE_NO_NEW_PRIVS;
+	abi = confine_landlock_program(readable, count, &why);
+	if (abi > 0) {
+		report->rungs |= CONFINE_LANDLOCK;
+		report->landlock_abi = abi;
+	} else if (abi < 0) {
+		missing(report, &why);
+	} else if (!report->note[0]) {
+		snprintf(report->note, sizeof(report->note), "confine: the kernel has no Landlock");
+	}
 	return 0;
 }
 
@@ -123,4 +185,48 @@ int confine_die_with(int lifeline, struct error *err)
 	if (poll(&p, 1, 0) != 0)
 		return err_set(err, ERR_CLOSED, 0, "confine: the parent is gone");
 	return 0;
+}
+
+int confine_pdeathsig(pid_t parent, struct error *err)
+{
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
+		return err_set(err, ERR_SYSTEM, errno, "confine: parent-death signal");
+	/* Changed while we looked the other way: too late for the signal. */
+	if (getppid() != parent)
+		return err_set(err, ERR_CLOSED, 0, "confine: the parent is gone");
+	return 0;
+}
+
+void confine_close_fds(int *keep, size_t count)
+{
+	fd_close_except(keep, count);
+}
+
+void confine_probe(struct confine_report *out)
+{
+	int pair[2];
+	bool in_user_ns;
+	pid_t pid;
+
+	*out = (struct confine_report){ .rungs = 0 };
+	if (pipe2(pair, O_CLOEXEC) < 0)
+		return;
+	pid = confine_fork(&in_user_ns);
+	if (pid == 0) {
+		struct error err = ERROR_INIT;
+		struct confine_report report;
+
+		if (confine_program(in_user_ns, NULL, 0, &report, &err) < 0)
+			snprintf(report.note, sizeof(report.note), "%.159s", err.text);
+		else if (confine_deny_dangerous(CONFINE_DENY_OPEN | CONFINE_DENY_FORK, &err) == 0)
+			report.rungs |= CONFINE_SECCOMP;
+		_exit(fd_write_full(pair[1], &report, sizeof(report)) < 0);
+	}
+	close(pair[1]);
+	if (fd_read_full(pair[0], out, sizeof(*out)) != (ssize_t)sizeof(*out))
+		*out = (struct confine_report){ .rungs = 0, .note = "confine: the probe failed" };
+	out->note[sizeof(out->note) - 1] = '\0';
+	close(pair[0]);
+	while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
 }

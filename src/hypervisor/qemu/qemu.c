@@ -4,6 +4,10 @@
  * code the guest already owns: it starts in namespaces of its own with an empty root (only /usr, read-only, and its own
  * /proc), as an unprivileged user without capabilities, with QEMU's system call filter, and with nothing open but what
  * is passed here. Every device is served by this process over vhost-user; QEMU only executes instructions.
+ *
+ * Guest memory is a memfd made here and passed, so that the limit on the size of files that QEMU may write can be small:
+ * a guest that floods its console fills CONSOLE_BYTES_MAX of the log and no more. QEMU's stderr is a sealed memfd of fixed
+ * size. QMP (a socket pair) is used for one thing: the reason of the shutdown, read after QEMU ended.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -13,7 +17,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -23,15 +32,53 @@
 #include "confine/confine.h"
 #include "hypervisor/hypervisor.h"
 
-#define ARGS_MAX 96
+#define ARGS_MAX 128
 #define TEXT_MAX 16384
-#define STDERR_TAIL 400
+#define KEEP_MAX 64
+#define STDERR_TAIL 360
+#define STDERR_BYTES_MAX KIB(64)
+#define CONSOLE_BYTES_MAX MIB(4) /* kernel.log never grows beyond this */
+#define CONSOLE_TAIL KIB(8)	 /* where the last words of a kernel are looked for */
+#define QMP_BYTES_MAX KIB(64)
 
 struct qemu {
 	pid_t pid;
 	int pidfd;
-	int stderr_fd; /* memfd */
+	int stderr_fd;	/* memfd, sealed to STDERR_BYTES_MAX */
+	int qmp;	/* our end */
+	int lifeline;	/* write end: its closing tells a child that has not yet set its parent-death signal */
+	int console_fd; /* duplicate */
 };
+
+/** What the child inherits, besides the devices. */
+struct inherited {
+	int kernel;
+	int initrd;
+	int console;
+	int ram;
+	int qmp;
+	int stderr_fd;
+	int lifeline;
+	int report; /* closed by execve(): what confinement was got, or why QEMU could not be started */
+};
+
+/** Sent by the child before (report) or instead of (failed) becoming QEMU. */
+struct child_report {
+	bool failed;
+	struct confine_report confine;
+	struct error err;
+};
+
+/** qemu_free() - Close what is open. The process is reaped already. */
+static void qemu_free(struct qemu *q)
+{
+	fd_close(&q->pidfd);
+	fd_close(&q->stderr_fd);
+	fd_close(&q->qmp);
+	fd_close(&q->lifeline);
+	fd_close(&q->console_fd);
+	free(q);
+}
 
 /** Arguments, their text in one buffer. */
 struct args {
@@ -84,7 +131,8 @@ static void device_args(struct args *a, const struct qemu_device *d, size_t i)
 }
 
 /** build_args() - The whole command line. */
-static void build_args(struct args *a, const struct monitor_config *cfg, const struct qemu_device *devices, size_t count)
+static void build_args(struct args *a, const struct monitor_config *cfg, const struct inherited *in,
+		       const struct qemu_device *devices, size_t count)
 {
 	unsigned long long mib = cfg->memory_bytes >> 20;
 	char line[512];
@@ -103,7 +151,7 @@ static void build_args(struct args *a, const struct monitor_config *cfg, const s
 	arg(a, "-m");
 	arg(a, "%llu", mib);
 	arg(a, "-object");
-	arg(a, "memory-backend-memfd,id=ram,size=%lluM,share=on", mib);
+	arg(a, "memory-backend-file,id=ram,size=%lluM,mem-path=/proc/self/fd/%d,share=on", mib, in->ram);
 	arg(a, "-global");
 	arg(a, "virtio-mmio.force-legacy=false");
 	arg(a, "-nodefaults");
@@ -114,104 +162,245 @@ static void build_args(struct args *a, const struct monitor_config *cfg, const s
 	arg(a, "-sandbox");
 	arg(a, "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
 	arg(a, "-kernel");
-	arg(a, "/proc/self/fd/%d", cfg->kernel_fd);
+	arg(a, "/proc/self/fd/%d", in->kernel);
 	arg(a, "-initrd");
-	arg(a, "/proc/self/fd/%d", cfg->initrd_fd);
+	arg(a, "/proc/self/fd/%d", in->initrd);
 	arg(a, "-append");
 	arg(a, "%s", line);
 	arg(a, "-add-fd");
-	arg(a, "fd=%d,set=1", cfg->console_fd);
+	arg(a, "fd=%d,set=1", in->console);
 	arg(a, "-chardev");
 	arg(a, "file,id=con,path=/dev/fdset/1,append=on");
+	arg(a, "-device");
+	arg(a, "virtio-serial-device,max_ports=1");
+	arg(a, "-device");
+	arg(a, "virtconsole,chardev=con");
 	if (cfg->early_console) {
+		arg(a, "-chardev");
+		arg(a, "file,id=early,path=/dev/fdset/1,append=on");
 		arg(a, "-serial");
-		arg(a, "chardev:con");
-	} else {
-		arg(a, "-device");
-		arg(a, "virtio-serial-device,max_ports=1");
-		arg(a, "-device");
-		arg(a, "virtconsole,chardev=con");
+		arg(a, "chardev:early");
 	}
+	arg(a, "-chardev");
+	arg(a, "socket,id=qmp,fd=%d", in->qmp);
+	arg(a, "-mon");
+	arg(a, "chardev=qmp,mode=control");
 	for (size_t i = 0; i < count; i++)
 		device_args(a, &devices[i], i);
 }
 
-/** child() - In the new process: close, confine, exec. */
-static _Noreturn void child(const struct monitor_config *cfg, const struct qemu_device *devices, size_t count,
-			    const struct args *a, int stderr_fd, int outside, bool in_user_ns)
+/** limit_resources() - What QEMU writes ends here; a write beyond fails instead of raising SIGXFSZ. */
+static void limit_resources(void)
+{
+	struct rlimit file = { CONSOLE_BYTES_MAX, CONSOLE_BYTES_MAX };
+
+	sigaction(SIGXFSZ, &(struct sigaction){ .sa_handler = SIG_IGN }, NULL);
+	setrlimit(RLIMIT_FSIZE, &file);
+}
+
+/** become_qemu() - In the child: close, confine, exec. Returns only on failure. */
+static int become_qemu(const struct monitor_config *cfg, const struct inherited *in, const struct qemu_device *devices,
+		       size_t count, const struct args *a, bool in_user_ns, struct child_report *report)
 {
 	static char *const env[] = { (char *)"LC_ALL=C", NULL };
-	int keep[64], n = 0, null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	struct error err = ERROR_INIT;
+	int keep[KEEP_MAX], n = 0, null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	const int readable[] = { in->kernel, in->initrd };
 	sigset_t none;
 
-	dup2(null, STDIN_FILENO);
-	dup2(null, STDOUT_FILENO);
-	dup2(stderr_fd, STDERR_FILENO);
+	if (null < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(null, STDOUT_FILENO) < 0 ||
+	    dup2(in->stderr_fd, STDERR_FILENO) < 0)
+		return err_set(&report->err, ERR_SYSTEM, errno, "QEMU's standard streams");
+	keep[n++] = in->kernel;
+	keep[n++] = in->initrd;
+	keep[n++] = in->console;
+	keep[n++] = in->ram;
+	keep[n++] = in->qmp;
+	for (size_t i = 0; i < count; i++)
+		keep[n++] = devices[i].sock;
+	for (int i = 0; i < n; i++)
+		if (fd_set_cloexec(keep[i], false) < 0)
+			return err_set(&report->err, ERR_SYSTEM, errno, "QEMU's descriptors");
 	keep[n++] = STDIN_FILENO;
 	keep[n++] = STDOUT_FILENO;
 	keep[n++] = STDERR_FILENO;
-	keep[n++] = outside;
-	keep[n++] = cfg->kernel_fd;
-	keep[n++] = cfg->initrd_fd;
-	keep[n++] = cfg->console_fd;
-	for (size_t i = 0; i < count; i++)
-		keep[n++] = devices[i].sock;
-	for (int i = 4; i < n; i++)
-		fd_set_cloexec(keep[i], false);
-	fd_close_except(keep, (size_t)n);
+	keep[n++] = in->lifeline;
+	keep[n++] = in->report;
+	confine_close_fds(keep, (size_t)n);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	prctl(PR_SET_NAME, "msb-qemu");
-	if (confine_program(in_user_ns, &err) < 0 || confine_die_with(outside, &err) < 0) {
-		dprintf(STDERR_FILENO, "%s\n", err.text);
-		_exit(126);
-	}
+	if (confine_program(in_user_ns, readable, ARRAY_LEN(readable), &report->confine, &report->err) < 0 ||
+	    confine_die_with(in->lifeline, &report->err) < 0)
+		return -(int)report->err.code;
+	limit_resources();
+	if (fd_write_full(in->report, report, sizeof(*report)) < 0)
+		return err_set(&report->err, ERR_CLOSED, errno, "report to the monitor");
 	execve(cfg->qemu_path, a->item, env);
-	dprintf(STDERR_FILENO, "%s: %s\n", cfg->qemu_path, strerror(errno));
+	err_set(&report->err, ERR_UNSUPPORTED, errno, "start %s", cfg->qemu_path);
+	if (report->confine.rungs & CONFINE_EMPTY_ROOT)
+		err_hint(&report->err, "QEMU and its libraries must be installed below /usr");
+	return -(int)report->err.code;
+}
+
+/** child() - In the new process. */
+static _Noreturn void child(const struct monitor_config *cfg, const struct inherited *in,
+			    const struct qemu_device *devices, size_t count, const struct args *a, bool in_user_ns)
+{
+	struct child_report report = { .failed = false };
+
+	become_qemu(cfg, in, devices, count, a, in_user_ns, &report);
+	report.failed = true;
+	fd_write_full(in->report, &report, sizeof(report));
 	_exit(127);
+}
+
+/** hear() - What the child says until it executes QEMU. */
+static int hear(int fd, struct error *err)
+{
+	struct child_report report;
+	bool heard = false;
+
+	/* The child runs our own code up to execve(): trusted, and short. */
+	while (fd_read_full(fd, &report, sizeof(report)) == (ssize_t)sizeof(report)) {
+		heard = true;
+		if (report.failed) {
+			err_set(err, report.err.code, 0, "%s", report.err.text);
+			return report.err.hint[0] ? err_hint(err, "%s", report.err.hint) : -(int)err->code;
+		}
+		if (report.confine.note[0])
+			log_warn(LOG_CONFINE, "QEMU is confined less than it could be: %s", report.confine.note);
+		if (!(report.confine.rungs & (CONFINE_EMPTY_ROOT | CONFINE_LANDLOCK)))
+			log_warn(LOG_CONFINE, "QEMU can read the files of its user: no namespace, no Landlock here");
+	}
+	return heard ? 0 : err_set(err, ERR_INTERNAL, 0, "QEMU's process ended before it started");
+}
+
+/** readable_copy() - A file that the unprivileged QEMU may open again: itself, or a copy where only root may read it. */
+static int readable_copy(int fd, const char *name)
+{
+	_cleanup_fd_ int copy = -1;
+	struct stat st;
+	off_t at = 0;
+
+	if (fstat(fd, &st) < 0)
+		return -1;
+	if (geteuid() != 0 || (st.st_mode & S_IROTH) || !S_ISREG(st.st_mode))
+		return fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	copy = fd_memfd(name, 0, false);
+	if (copy < 0)
+		return -1;
+	while (at < st.st_size)
+		if (sendfile(copy, fd, &at, (size_t)(st.st_size - at)) <= 0)
+			return -1;
+	return TAKE_FD(copy);
+}
+
+/** close_inherited() - The parent's copies. */
+static void close_inherited(struct inherited *in)
+{
+	fd_close(&in->kernel);
+	fd_close(&in->initrd);
+	fd_close(&in->console);
+	fd_close(&in->ram);
+	fd_close(&in->qmp);
+	fd_close(&in->lifeline);
+	fd_close(&in->report);
+}
+
+/** prepare() - Everything that the child inherits, and our ends of it. report_fd: owned by the caller. */
+static int prepare(struct qemu *q, struct inherited *in, const struct monitor_config *cfg, int *report_fd,
+		   struct error *err)
+{
+	static const char hello[] = "{\"execute\":\"qmp_capabilities\"}\n";
+	int pair[2];
+
+	q->stderr_fd = fd_memfd("qemu-stderr", STDERR_BYTES_MAX, true);
+	if (q->stderr_fd < 0 || fcntl(q->stderr_fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
+		return err_set(err, ERR_SYSTEM, errno, "qemu: stderr");
+	in->stderr_fd = q->stderr_fd;
+	q->console_fd = fcntl(cfg->console_fd, F_DUPFD_CLOEXEC, 3);
+	in->console = fcntl(cfg->console_fd, F_DUPFD_CLOEXEC, 3);
+	in->kernel = readable_copy(cfg->kernel_fd, "kernel");
+	in->initrd = readable_copy(cfg->initrd_fd, "initrd");
+	in->ram = fd_memfd("guest-ram", cfg->memory_bytes, false);
+	if (q->console_fd < 0 || in->console < 0 || in->kernel < 0 || in->initrd < 0 || in->ram < 0)
+		return err_set(err, ERR_SYSTEM, errno, "qemu: files of the guest");
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+		return err_set(err, ERR_SYSTEM, errno, "qemu: control");
+	q->qmp = pair[0];
+	in->qmp = pair[1];
+	if (send(q->qmp, hello, sizeof(hello) - 1, MSG_NOSIGNAL) != (ssize_t)sizeof(hello) - 1)
+		return err_set(err, ERR_SYSTEM, errno, "qemu: control");
+	if (pipe2(pair, O_CLOEXEC) < 0)
+		return err_set(err, ERR_SYSTEM, errno, "qemu: lifeline");
+	in->lifeline = pair[0];
+	q->lifeline = pair[1];
+	if (pipe2(pair, O_CLOEXEC) < 0)
+		return err_set(err, ERR_SYSTEM, errno, "qemu: report");
+	*report_fd = pair[0];
+	in->report = pair[1];
+	return 0;
+}
+
+/** start() - Fork, confine, execute. */
+static int start(struct qemu *q, const struct monitor_config *cfg, const struct qemu_device *devices, size_t count,
+		 struct error *err)
+{
+	_cleanup_(freep) struct args *a = calloc(1, sizeof(*a));
+	struct inherited in = { -1, -1, -1, -1, -1, -1, -1, -1 };
+	_cleanup_fd_ int report = -1;
+	bool in_user_ns;
+	int rc;
+
+	if (!a)
+		return err_set(err, ERR_NO_MEMORY, 0, "qemu: out of memory");
+	rc = prepare(q, &in, cfg, &report, err);
+	if (rc == 0) {
+		build_args(a, cfg, &in, devices, count);
+		if (a->failed || count > KEEP_MAX - 16)
+			rc = err_set(err, ERR_INTERNAL, 0, "qemu: the command line does not fit");
+	}
+	if (rc == 0) {
+		q->pid = confine_fork(&in_user_ns);
+		if (q->pid == 0) {
+			close(q->lifeline);
+			child(cfg, &in, devices, count, a, in_user_ns);
+		}
+		if (q->pid < 0)
+			rc = err_set(err, ERR_SYSTEM, errno, "fork QEMU");
+	}
+	close_inherited(&in);
+	if (rc < 0)
+		return rc;
+	q->pidfd = (int)syscall(SYS_pidfd_open, q->pid, 0);
+	if (q->pidfd < 0)
+		return err_set(err, ERR_SYSTEM, errno, "watch QEMU");
+	return hear(report, err);
 }
 
 struct qemu *qemu_start(const struct monitor_config *cfg, const struct qemu_device *devices, size_t count,
 			struct error *err)
 {
-	struct args *a = calloc(1, sizeof(*a));
 	struct qemu *q = calloc(1, sizeof(*q));
-	int lifeline[2] = { -1, -1 };
-	bool in_user_ns = false;
+	int rc;
 
-	if (!a || !q || pipe2(lifeline, O_CLOEXEC) < 0) {
-		err_set(err, ERR_NO_MEMORY, 0, "qemu: out of memory");
-		free(a);
-		free(q);
-		return NULL;
+	if (!q) {
+		rc = err_set(err, ERR_NO_MEMORY, 0, "qemu: out of memory");
+	} else {
+		q->pid = q->pidfd = q->stderr_fd = q->qmp = q->lifeline = q->console_fd = -1;
+		rc = start(q, cfg, devices, count, err);
 	}
-	build_args(a, cfg, devices, count);
-	q->stderr_fd = fd_memfd("qemu-stderr", 0, false);
-	if (a->failed || q->stderr_fd < 0) {
-		err_set(err, ERR_INTERNAL, 0, "qemu: the command line does not fit");
-		free(a);
-		free(q);
-		return NULL;
-	}
-	q->pid = confine_fork(&in_user_ns);
-	if (q->pid == 0) {
-		close(lifeline[1]);
-		child(cfg, devices, count, a, q->stderr_fd, lifeline[0], in_user_ns);
-	}
-	free(a);
-	close(lifeline[0]);
-	/* lifeline[1] stays open for the life of this process: the child notices its end before exec. */
 	for (size_t i = 0; i < count; i++)
 		close(devices[i].sock);
-	q->pidfd = q->pid < 0 ? -1 : (int)syscall(SYS_pidfd_open, q->pid, 0);
-	if (q->pidfd < 0) {
-		err_set(err, ERR_SYSTEM, errno, "start QEMU");
-		fd_close(&q->stderr_fd);
-		free(q);
-		return NULL;
+	if (rc == 0 || !q)
+		return q;
+	if (q->pid > 0) {
+		kill(q->pid, SIGKILL);
+		while (waitpid(q->pid, NULL, 0) < 0 && errno == EINTR)
+			;
 	}
-	return q;
+	qemu_free(q);
+	return NULL;
 }
 
 int qemu_pidfd(const struct qemu *q)
@@ -219,19 +408,56 @@ int qemu_pidfd(const struct qemu *q)
 	return q->pidfd;
 }
 
-/** last_words() - The end of QEMU's stderr, on one line. */
+/** last_words() - The end of what QEMU wrote to its stderr, on one line. */
 static void last_words(int fd, char *out, size_t size)
 {
-	off_t end = lseek(fd, 0, SEEK_END);
-	ssize_t n = fd_pread_full(fd, out, size - 1, end > (off_t)size - 1 ? end - (off_t)size + 1 : 0);
+	off_t end = lseek(fd, 0, SEEK_CUR); /* shared with QEMU's */
+	ssize_t n = fd_pread_full(fd, out, size - 1, MAX(end - (off_t)size + 1, 0));
 
-	n = MAX(n, 0);
-	while (n > 0 && (out[n - 1] == '\n' || out[n - 1] == ' '))
+	n = MIN(MAX(n, 0), (ssize_t)end);
+	while (n > 0 && (unsigned char)out[n - 1] <= ' ')
 		n--;
 	out[n] = '\0';
 	for (ssize_t i = 0; i < n; i++)
-		if ((unsigned char)out[i] < 0x20)
+		if ((unsigned char)out[i] < 0x20 || (unsigned char)out[i] > 0x7e)
 			out[i] = ' ';
+}
+
+/** said_reset() - Did QMP report that the guest reset itself? QEMU is gone: what it sent is all there. */
+static bool said_reset(int qmp)
+{
+	static const char event[] = "\"SHUTDOWN\"", reason[] = "\"guest-reset\"";
+	_cleanup_(freep) char *text = malloc(QMP_BYTES_MAX);
+	const char *at;
+	size_t n = 0;
+	ssize_t got;
+
+	while (text && n < QMP_BYTES_MAX && (got = recv(qmp, text + n, QMP_BYTES_MAX - n, MSG_DONTWAIT)) > 0)
+		n += (size_t)got;
+	if (!text || n == 0)
+		return false;
+	at = memmem(text, n, event, sizeof(event) - 1);
+	return at && memmem(at, n - (size_t)(at - text), reason, sizeof(reason) - 1);
+}
+
+/** said_panic() - Are the kernel's last words those of a panic? The log may be open for writing only. */
+static bool said_panic(int console)
+{
+	static const char words[] = "Kernel panic - not syncing";
+	_cleanup_(freep) char *text = malloc(CONSOLE_TAIL);
+	_cleanup_fd_ int fd = -1;
+	struct stat st;
+	char path[32];
+	ssize_t n;
+
+	if (!text || fstat(console, &st) < 0 || !S_ISREG(st.st_mode))
+		return false;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", console);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	n = fd_pread_full(fd, text, CONSOLE_TAIL, MAX(st.st_size - (off_t)CONSOLE_TAIL, 0));
+	return n > 0 && memmem(text, (size_t)n, words, sizeof(words) - 1);
 }
 
 int qemu_finish(struct qemu *q, struct vm_end *end, struct error *err)
@@ -245,17 +471,17 @@ int qemu_finish(struct qemu *q, struct vm_end *end, struct error *err)
 		kill(q->pid, SIGKILL);
 	while (waitpid(q->pid, &status, 0) < 0 && errno == EINTR)
 		;
-	end->how = ended ? VM_END_OFF : VM_END_STOPPED;
-	if (ended && !(WIFEXITED(status) && WEXITSTATUS(status) == 0)) {
-		last_words(q->stderr_fd, words, sizeof(words));
-		if (WIFSIGNALED(status))
-			rc = err_set(err, ERR_SYSTEM, 0, "QEMU was ended by signal %d%s%s", WTERMSIG(status),
-				     words[0] ? ": " : "", words);
-		else
-			rc = err_set(err, ERR_SYSTEM, 0, "QEMU ended with status %d: %s", WEXITSTATUS(status), words);
-	}
-	fd_close(&q->stderr_fd);
-	fd_close(&q->pidfd);
-	free(q);
+	last_words(q->stderr_fd, words, sizeof(words));
+	end->how = VM_END_STOPPED;
+	if (ended && WIFSIGNALED(status))
+		rc = err_set(err, ERR_SYSTEM, 0, "QEMU was ended by signal %d%s%s", WTERMSIG(status),
+			     words[0] ? ": " : "", words);
+	else if (ended && WEXITSTATUS(status) != 0)
+		rc = err_set(err, ERR_SYSTEM, 0, "QEMU ended with status %d: %s", WEXITSTATUS(status), words);
+	else if (ended && !said_reset(q->qmp))
+		end->how = VM_END_OFF;
+	else if (ended)
+		end->how = said_panic(q->console_fd) ? VM_END_PANIC : VM_END_RESET;
+	qemu_free(q);
 	return rc;
 }

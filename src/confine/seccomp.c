@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Theory of operation. One straight classic-BPF program, made here: another architecture's or x32's calls kill the
+ * process; each denied number is one comparison that returns EPERM; clone() is allowed without namespace flags, and clone3,
+ * whose flags lie in memory where a filter cannot look, is "not implemented", after which the C library uses clone().
+ */
+#include <errno.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/macros.h"
+#include "confine/confine.h"
+
+#define FILTER_MAX 256
+#define X32_BIT 0x40000000u
+#define NAMESPACE_FLAGS                                                                                                \
+	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET)
+#define SYS_FROM_451 451 /* cachestat and whatever is newer than this list */
+
+static const unsigned short denied[] = {
+	/* sockets: inherited ones are used with sendmsg and recvmsg */
+	SYS_socket, SYS_socketpair, SYS_connect, SYS_bind, SYS_listen, SYS_accept, SYS_accept4,
+	/* other programs, other processes */
+	SYS_execve, SYS_execveat, SYS_ptrace, SYS_process_vm_readv, SYS_process_vm_writev, SYS_kcmp, SYS_pidfd_getfd,
+	SYS_process_madvise, SYS_process_mrelease, SYS_setpriority, SYS_move_pages, SYS_migrate_pages,
+	/* namespaces, mounts, roots */
+	SYS_unshare, SYS_setns, SYS_mount, SYS_umount2, SYS_pivot_root, SYS_chroot, SYS_open_tree, SYS_move_mount,
+	SYS_fsopen, SYS_fsconfig, SYS_fsmount, SYS_fspick, SYS_mount_setattr, SYS_open_by_handle_at,
+	SYS_name_to_handle_at, SYS_quotactl, SYS_quotactl_fd, SYS_fanotify_init, SYS_landlock_create_ruleset,
+	/* kernel interfaces with a history, or that act behind this filter's back */
+	SYS_io_uring_setup, SYS_io_uring_enter, SYS_io_uring_register, SYS_bpf, SYS_perf_event_open, SYS_userfaultfd,
+	SYS_add_key, SYS_request_key, SYS_keyctl, SYS_modify_ldt, SYS_personality, SYS_vmsplice, SYS_lookup_dcookie,
+	/* the machine */
+	SYS_init_module, SYS_finit_module, SYS_delete_module, SYS_kexec_load, SYS_kexec_file_load, SYS_reboot,
+	SYS_swapon, SYS_swapoff, SYS_sethostname, SYS_setdomainname, SYS_settimeofday, SYS_clock_settime, SYS_adjtimex,
+	SYS_clock_adjtime, SYS_iopl, SYS_ioperm, SYS_syslog, SYS_acct, SYS_vhangup, SYS_mknod, SYS_mknodat,
+	/* identity */
+	SYS_setuid, SYS_setgid, SYS_setreuid, SYS_setregid, SYS_setresuid, SYS_setresgid, SYS_setgroups, SYS_setfsuid,
+	SYS_setfsgid, SYS_capset, SYS_setsid, SYS_setpgid,
+};
+
+static const unsigned short denied_open[] = {
+	SYS_open, SYS_openat, SYS_openat2, SYS_creat, SYS_truncate, SYS_rename, SYS_renameat, SYS_renameat2, SYS_unlink,
+	SYS_unlinkat, SYS_rmdir, SYS_mkdir, SYS_mkdirat, SYS_link, SYS_linkat, SYS_symlink, SYS_symlinkat, SYS_chmod,
+	SYS_fchmodat, SYS_chown, SYS_lchown, SYS_fchownat, SYS_setxattr, SYS_lsetxattr, SYS_removexattr,
+	SYS_lremovexattr, SYS_utime, SYS_utimes, SYS_futimesat, SYS_utimensat, SYS_inotify_add_watch, SYS_chdir,
+};
+
+static const unsigned short denied_fork[] = { SYS_fork, SYS_vfork };
+
+struct filter {
+	struct sock_filter code[FILTER_MAX];
+	size_t count;
+	bool failed;
+};
+
+/** emit() - Append one instruction. */
+static void emit(struct filter *f, struct sock_filter ins)
+{
+	if (f->count == FILTER_MAX) {
+		f->failed = true;
+		return;
+	}
+	f->code[f->count++] = ins;
+}
+
+/** emit_stmt() - An instruction without a jump. */
+static void emit_stmt(struct filter *f, unsigned short code, unsigned int k)
+{
+	emit(f, (struct sock_filter)BPF_STMT(code, k));
+}
+
+/** emit_if() - When the accumulator passes (op k), run the next `then` instructions, else skip them. */
+static void emit_if(struct filter *f, unsigned short op, unsigned int k, unsigned char then)
+{
+	emit(f, (struct sock_filter)BPF_JUMP(BPF_JMP | op | BPF_K, k, 0, then));
+}
+
+/** emit_deny() - These system call numbers (in the accumulator) fail with EPERM. */
+static void emit_deny(struct filter *f, const unsigned short *numbers, size_t count)
+{
+	for (size_t i = 0; i < count; i++) {
+		emit_if(f, BPF_JEQ, numbers[i], 1);
+		emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
+	}
+}
+
+/** build() - The whole program. */
+static void build(struct filter *f, unsigned int extra)
+{
+	const unsigned int nr = offsetof(struct seccomp_data, nr), arg0 = offsetof(struct seccomp_data, args[0]);
+	const unsigned int arg1 = offsetof(struct seccomp_data, args[1]);
+
+	emit_stmt(f, BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch));
+	emit(f, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0));
+	emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
+	emit_stmt(f, BPF_LD | BPF_W | BPF_ABS, nr);
+	emit_if(f, BPF_JGE, X32_BIT, 1);
+	emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
+	emit_if(f, BPF_JGE, SYS_FROM_451, 1);
+	emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS);
+	emit_if(f, BPF_JEQ, SYS_clone3, 1);
+	emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS);
+	emit_deny(f, denied, ARRAY_LEN(denied));
+	if (extra & CONFINE_DENY_OPEN)
+		emit_deny(f, denied_open, ARRAY_LEN(denied_open));
+	if (extra & CONFINE_DENY_FORK)
+		emit_deny(f, denied_fork, ARRAY_LEN(denied_fork));
+	/* clone: no namespaces; without processes only threads. The low half of the flags holds all of these. */
+	emit_if(f, BPF_JEQ, SYS_clone, extra & CONFINE_DENY_FORK ? 6 : 4);
+	emit_stmt(f, BPF_LD | BPF_W | BPF_ABS, arg0);
+	emit_if(f, BPF_JSET, NAMESPACE_FLAGS, 1);
+	emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
+	if (extra & CONFINE_DENY_FORK) {
+		emit(f, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, CLONE_THREAD, 1, 0));
+		emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
+		emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	} else {
+		emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	}
+	/* Typing into the user's terminal. The kernel looks at the low half of the request. */
+	emit_if(f, BPF_JEQ, SYS_ioctl, 5);
+	emit_stmt(f, BPF_LD | BPF_W | BPF_ABS, arg1);
+	emit_if(f, BPF_JEQ, TIOCSTI, 1);
+	emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
+	emit_if(f, BPF_JEQ, TIOCLINUX, 1);
+	emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
+	emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+}
+
+int confine_deny_dangerous(unsigned int extra, struct error *err)
+{
+	struct filter f = { .count = 0 };
+	struct sock_fprog program;
+	long rc;
+
+	build(&f, extra);
+	if (f.failed)
+		return err_set(err, ERR_INTERNAL, 0, "confine: the filter does not fit");
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+		return err_set(err, ERR_SYSTEM, errno, "confine: no_new_privs");
+	program = (struct sock_fprog){ .len = (unsigned short)f.count, .filter = f.code };
+	rc = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program);
+	if (rc < 0)
+		return err_set(err, ERR_SYSTEM, errno, "confine: system call filter");
+	if (rc > 0)
+		return err_set(err, ERR_SYSTEM, 0, "confine: thread %ld could not be filtered", rc);
+	return 0;
+}
