@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+# The few commands people type. The build itself is meson's; see DEVELOPERS.md.
+.PHONY: all build kernel demo check show fuzz clean
+
+all: build kernel
+
+build:
+	@test -f build/build.ninja || meson setup build >/dev/null
+	@ninja -C build
+
+kernel:
+	@kernel/build.sh
+
+demo:
+	@bash scripts/demo.sh
+
+check: all
+	@bash scripts/check.sh
+
+# One line of an issue's list: make show N=01.3
+show: all
+	@bash scripts/show.sh "$(N)"
+
+# Every fuzz target for SECONDS each
+SECONDS ?= 30
+fuzz:
+	@bash tests/fuzz/build.sh build-fuzz
+	@for f in build-fuzz/fuzz_*; do [ -x "$$f" ] || continue; mkdir -p "$$f.corpus"; echo "== $$f"; \
+		"$$f" -max_total_time=$(SECONDS) -print_final_stats=0 "$$f.corpus" >"$$f.log" 2>&1 || { tail -20 "$$f.log"; exit 1; }; done
+
+clean:
+	rm -rf build build-fuzz
