@@ -19,7 +19,7 @@
 #include "base/macros.h"
 #include "confine/confine.h"
 
-#define FILTER_MAX 256
+#define FILTER_MAX 512
 #define X32_BIT 0x40000000u
 #define NAMESPACE_FLAGS                                                                                                \
 	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET)

@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Each rung is tried in a forked child, which exits with the number of the first check that failed. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "confine/confine.h"
+
+#define CHECK(cond)                                                                                                    \
+	do {                                                                                                           \
+		if (!(cond))                                                                                           \
+			return __LINE__ - start;                                                                       \
+	} while (0)
+
+/** in_child() - Run fn in a child. Return: its exit status (0: all checks passed), or -1 when a signal ended it. */
+static int in_child(int (*fn)(void))
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(fn());
+	assert_true(pid > 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/** nothing() - A thread. */
+static void *nothing(void *arg)
+{
+	return arg;
+}
+
+/** refused() - Did the last system call fail with EPERM? */
+static bool refused(long rc)
+{
+	return rc < 0 && errno == EPERM;
+}
+
+/** filter_child() - The common filter: no sockets, programs, namespaces; files, threads and processes as before. */
+static int filter_child(void)
+{
+	const int start = __LINE__;
+	char *const args[] = { (char *)"/bin/true", NULL };
+	struct error err = ERROR_INIT;
+	pthread_t thread;
+	int pair[2], status, fd;
+	pid_t pid;
+
+	CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) == 0);
+	CHECK(confine_deny_dangerous(0, &err) == 0);
+	CHECK(refused(socket(AF_INET, SOCK_STREAM, 0)));
+	CHECK(refused(socketpair(AF_UNIX, SOCK_STREAM, 0, (int[2]){ 0, 0 })));
+	CHECK(refused(execve("/bin/true", args, NULL)));
+	CHECK(refused(syscall(SYS_execveat, AT_FDCWD, "/bin/true", args, NULL, 0)));
+	CHECK(refused(unshare(CLONE_NEWUSER)));
+	CHECK(refused(syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, 0, 0, 0, 0)));
+	CHECK(syscall(SYS_clone3, NULL, 0) < 0 && errno == ENOSYS);
+	CHECK(refused(syscall(SYS_io_uring_setup, 1, NULL)));
+	CHECK(refused(syscall(SYS_bpf, 0, NULL, 0)));
+	CHECK(refused(ptrace(PTRACE_TRACEME, 0, NULL, NULL)));
+	CHECK(refused(syscall(SYS_process_vm_readv, getpid(), NULL, 0, NULL, 0, 0)));
+	CHECK(refused(syscall(SYS_keyctl, 0, 0, 0, 0, 0)));
+	CHECK(refused(syscall(SYS_mount, "a", "b", "c", 0, NULL)));
+	CHECK(refused(syscall(SYS_ioctl, 0, 0x5412, "x")));
+	CHECK(refused(syscall(SYS_ioctl, 0, 0xffffffff00005412UL, "x")));
+	/* What must still work. */
+	CHECK(fd_send_msg(pair[0], "x", 1, &pair[1], 1) == 0);
+	fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	CHECK(fd >= 0);
+	CHECK(pthread_create(&thread, NULL, nothing, NULL) == 0 && pthread_join(thread, NULL) == 0);
+	pid = fork();
+	CHECK(pid >= 0);
+	if (pid == 0)
+		_exit(7);
+	CHECK(waitpid(pid, &status, 0) == pid && WEXITSTATUS(status) == 7);
+	return 0;
+}
+
+/** strict_child() - And no files by path, no processes. */
+static int strict_child(void)
+{
+	const int start = __LINE__;
+	struct error err = ERROR_INIT;
+	pthread_t thread;
+
+	CHECK(confine_deny_dangerous(CONFINE_DENY_OPEN | CONFINE_DENY_FORK, &err) == 0);
+	CHECK(refused(open("/dev/null", O_RDWR | O_CLOEXEC)));
+	CHECK(refused(unlink("/nonexistent")));
+	CHECK(refused(chmod("/nonexistent", 0)));
+	CHECK(refused(fork()));
+	CHECK(refused(syscall(SYS_vfork)));
+	CHECK(refused(socket(AF_UNIX, SOCK_STREAM, 0)));
+	CHECK(pthread_create(&thread, NULL, nothing, NULL) == 0 && pthread_join(thread, NULL) == 0);
+	CHECK(fd_memfd("still", 4096, false) >= 0);
+	return 0;
+}
+
+/** other_abi_child() - Calls by x32 numbers are no way around. */
+static int other_abi_child(void)
+{
+	struct error err = ERROR_INIT;
+
+	if (confine_deny_dangerous(0, &err) == 0)
+		syscall(0x40000000 | SYS_getpid);
+	return 1;
+}
+
+/** landlock_child() - No file by path; open descriptors go on working. */
+static int landlock_child(void)
+{
+	const int start = __LINE__;
+	struct error err = ERROR_INIT;
+	int before = open("/usr", O_RDONLY | O_DIRECTORY | O_CLOEXEC), mem = fd_memfd("m", 1, false), abi;
+	char path[32];
+
+	CHECK(before >= 0 && mem >= 0);
+	abi = confine_landlock_none(&err);
+	CHECK(abi >= 0);
+	if (abi == 0)
+		return 0;
+	CHECK(open("/etc/passwd", O_RDONLY | O_CLOEXEC) < 0 && errno == EACCES);
+	CHECK(openat(before, "bin", O_RDONLY | O_DIRECTORY | O_CLOEXEC) < 0 && errno == EACCES);
+	CHECK(mkdir("/tmp/msb-landlock-test", 0700) < 0 && errno == EACCES);
+	CHECK(fd_pwrite_full(mem, "x", 1, 0) == 0);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", mem);
+	CHECK(open(path, O_RDONLY | O_CLOEXEC) >= 0); /* anonymous files are not file system access */
+	return 0;
+}
+
+/** program_child() - In the child of confine_fork(): what a program would find. */
+static int program_child(bool in_user_ns, bool root)
+{
+	const int start = __LINE__;
+	struct error err = ERROR_INIT;
+	struct confine_report report;
+
+	CHECK(confine_program(in_user_ns, NULL, 0, &report, &err) == 0);
+	CHECK(report.rungs & CONFINE_NO_NEW_PRIVS);
+	if (root && !in_user_ns) {
+		CHECK(report.rungs & CONFINE_IDENTITY);
+		CHECK(getuid() == CONFINE_UID && geteuid() == CONFINE_UID && getgid() == CONFINE_UID);
+		CHECK(setuid(0) < 0);
+		CHECK(getgroups(0, NULL) == 0);
+	}
+	if (report.rungs & CONFINE_NAMESPACES)
+		CHECK(getpid() == 1);
+	if (report.rungs & CONFINE_EMPTY_ROOT) {
+		CHECK(open("/etc/passwd", O_RDONLY | O_CLOEXEC) < 0);
+		CHECK(access("/home", F_OK) < 0 && access("/tmp", F_OK) < 0);
+		CHECK(access("/usr/bin", X_OK) == 0 && access("/bin/sh", X_OK) == 0);
+		CHECK(open("/usr/msb-test", O_WRONLY | O_CREAT | O_CLOEXEC, 0600) < 0);
+		CHECK(mkdir("/msb-test", 0700) < 0);
+	}
+	if (report.rungs & CONFINE_LANDLOCK)
+		CHECK(open("/etc/passwd", O_RDONLY | O_CLOEXEC) < 0);
+	return 0;
+}
+
+/** run_program() - confine_fork() and program_child(). */
+static int run_program(void)
+{
+	bool in_user_ns, root = geteuid() == 0;
+	pid_t pid = confine_fork(&in_user_ns);
+	int status;
+
+	if (pid == 0)
+		_exit(program_child(in_user_ns, root));
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
+		return 255;
+	return WEXITSTATUS(status);
+}
+
+/** run_program_as_user() - The same from an ordinary user. */
+static int run_program_as_user(void)
+{
+	struct error err = ERROR_INIT;
+
+	/* A change of identity hides /proc/self from its new owner until the process is made dumpable again. */
+	if (confine_drop_privileges(&err) < 0 || prctl(PR_SET_DUMPABLE, 1) < 0)
+		return 254;
+	return run_program();
+}
+
+/** lifeline_child() - A grandchild dies with this child. */
+static int lifeline_child(void)
+{
+	const int start = __LINE__;
+	struct error err = ERROR_INIT;
+	pid_t self = getpid();
+	int death[2], ready[2], go[2];
+	pid_t middle;
+	char byte;
+
+	CHECK(pipe2(death, O_CLOEXEC) == 0 && pipe2(ready, O_CLOEXEC) == 0 && pipe2(go, O_CLOEXEC) == 0);
+	middle = fork();
+	CHECK(middle >= 0);
+	if (middle == 0) {
+		self = getpid();
+		if (fork() == 0) {
+			close(death[0]);
+			close(go[1]);
+			if (confine_pdeathsig(self, &err) < 0 || write(ready[1], "r", 1) != 1)
+				_exit(1);
+			pause();
+			_exit(0);
+		}
+		close(death[1]);
+		close(go[1]);
+		_exit(read(go[0], &byte, 1) < 0);
+	}
+	close(death[1]);
+	CHECK(read(ready[0], &byte, 1) == 1);
+	CHECK(kill(middle, SIGKILL) == 0);
+	alarm(5); /* a hang is a failure */
+	CHECK(read(death[0], &byte, 1) == 0);
+	return 0;
+}
+
+/** fds_child() - Only the kept ones stay. */
+static int fds_child(void)
+{
+	const int start = __LINE__;
+	int a = dup(0), b = dup(0), c = dup(0), keep[] = { -1, 2, c, 0, 1, a };
+
+	CHECK(a >= 0 && b >= 0 && c >= 0);
+	confine_close_fds(keep, ARRAY_LEN(keep));
+	CHECK(fcntl(a, F_GETFD) >= 0 && fcntl(c, F_GETFD) >= 0 && fcntl(0, F_GETFD) >= 0);
+	CHECK(fcntl(b, F_GETFD) < 0);
+	return 0;
+}
+
+static void test_filter(void **state)
+{
+	(void)state;
+	assert_int_equal(in_child(filter_child), 0);
+}
+
+static void test_filter_strict(void **state)
+{
+	(void)state;
+	assert_int_equal(in_child(strict_child), 0);
+}
+
+static void test_filter_other_abi(void **state)
+{
+	(void)state;
+	assert_int_equal(in_child(other_abi_child), -1);
+}
+
+static void test_landlock(void **state)
+{
+	(void)state;
+	assert_int_equal(in_child(landlock_child), 0);
+}
+
+static void test_program(void **state)
+{
+	(void)state;
+	assert_int_equal(in_child(run_program), 0);
+}
+
+static void test_program_as_user(void **state)
+{
+	(void)state;
+	assert_int_equal(in_child(run_program_as_user), 0);
+}
+
+static void test_pdeathsig(void **state)
+{
+	struct error err = ERROR_INIT;
+
+	(void)state;
+	assert_int_equal(in_child(lifeline_child), 0);
+	assert_int_equal(confine_pdeathsig(-1, &err), -ERR_CLOSED);
+}
+
+static void test_close_fds(void **state)
+{
+	(void)state;
+	assert_int_equal(in_child(fds_child), 0);
+}
+
+static void test_probe(void **state)
+{
+	struct confine_report report;
+
+	(void)state;
+	confine_probe(&report);
+	assert_true(report.rungs & CONFINE_NO_NEW_PRIVS);
+	assert_true(report.rungs & CONFINE_SECCOMP);
+	assert_int_equal(!!(report.rungs & CONFINE_LANDLOCK), report.landlock_abi > 0);
+	print_message("# rungs 0x%x, Landlock ABI %d %s\n", report.rungs, report.landlock_abi, report.note);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_filter),	    cmocka_unit_test(test_filter_strict),
+		cmocka_unit_test(test_filter_other_abi), cmocka_unit_test(test_landlock),
+		cmocka_unit_test(test_program),	    cmocka_unit_test(test_program_as_user),
+		cmocka_unit_test(test_pdeathsig),   cmocka_unit_test(test_close_fds),
+		cmocka_unit_test(test_probe),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
