@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
-MSB = TOP / "build" / "msb"
+MSB = pathlib.Path(os.environ.get("MSB_BUILD", TOP / "build")) / "msb"
 IMAGE = "localhost/busybox:1"
 
 
