@@ -322,9 +322,12 @@ static int prepare(struct qemu *q, struct inherited *in, const struct monitor_co
 	in->console = fcntl(cfg->console_fd, F_DUPFD_CLOEXEC, 3);
 	in->kernel = readable_copy(cfg->kernel_fd, "kernel");
 	in->initrd = readable_copy(cfg->initrd_fd, "initrd");
-	in->ram = fd_memfd("guest-ram", cfg->memory_bytes, false);
+	in->ram = fd_memfd("guest-ram", cfg->memory_bytes, true);
 	if (q->console_fd < 0 || in->console < 0 || in->kernel < 0 || in->initrd < 0 || in->ram < 0)
 		return err_set(err, ERR_SYSTEM, errno, "qemu: files of the guest");
+	/* QEMU must not be able to cut off what the devices here have mapped. */
+	if (fcntl(in->ram, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
+		return err_set(err, ERR_SYSTEM, errno, "qemu: memory of the guest");
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		return err_set(err, ERR_SYSTEM, errno, "qemu: control");
 	q->qmp = pair[0];
