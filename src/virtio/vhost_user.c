@@ -4,10 +4,12 @@
  * features, the guest's memory as file descriptors, and for each ring its addresses (in QEMU's own address space) and
  * two eventfds. A ring runs from SET_VRING_KICK to GET_VRING_BASE. QEMU executes guest code, so every message counts
  * as hostile: sizes, descriptor counts, offsets and addresses are checked, and anything odd closes the connection,
- * which ends the machine. No reconnection, no in-flight log.
+ * which ends the machine. The socket never blocks us: a message is collected in pieces, a reply that does not fit is an
+ * error. Memory must be sealed against shrinking, or QEMU could make us fault. No reconnection, no in-flight log.
  * Source: QEMU docs/interop/vhost-user.rst.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -62,6 +64,16 @@ struct vring {
 	bool has_addr;
 };
 
+/** One message, collected in pieces: `have` bytes of header and payload. */
+struct message {
+	uint32_t request, flags, size;
+	size_t have;
+	uint8_t header[HEADER_SIZE];
+	uint8_t payload[PAYLOAD_MAX];
+	int fds[FD_PASS_MAX];
+	size_t fd_count;
+};
+
 struct vhost_user {
 	struct virtio_device *dev;
 	int sock;
@@ -75,13 +87,7 @@ struct vhost_user {
 	void *map[MEMORY_REGIONS_MAX];
 	size_t map_size[MEMORY_REGIONS_MAX];
 	struct vring rings[VIRTIO_QUEUES_MAX];
-};
-
-struct message {
-	uint32_t request, flags, size;
-	uint8_t payload[PAYLOAD_MAX];
-	int fds[FD_PASS_MAX];
-	size_t fd_count;
+	struct message in;
 };
 
 /** drop_memory() - Forget the guest memory table. */
@@ -90,6 +96,15 @@ static void drop_memory(struct vhost_user *v)
 	for (size_t i = 0; i < v->mem.count; i++)
 		munmap(v->map[i], v->map_size[i]);
 	v->mem.count = 0;
+}
+
+/** drop_message() - Ready for the next one. */
+static void drop_message(struct message *m)
+{
+	for (size_t i = 0; i < m->fd_count; i++)
+		fd_close(&m->fds[i]);
+	m->fd_count = 0;
+	m->have = 0;
 }
 
 /** stop_ring() - No more doorbells of this ring. Device lock held. */
@@ -126,6 +141,7 @@ static void shut(struct vhost_user *v)
 	v->dev->ops->reset(v->dev);
 	loop_remove(v->dev->loop, &v->source);
 	fd_close(&v->sock);
+	drop_message(&v->in);
 }
 
 /** interrupt() - Transport callback: the ring's call eventfd. */
@@ -142,15 +158,26 @@ static void interrupt(void *transport, unsigned int queue)
 static void on_kick(void *arg, uint32_t events)
 {
 	struct vring *ring = arg;
-	struct virtio_device *dev = ring->owner->dev;
+	struct vhost_user *v = ring->owner;
+	struct virtio_device *dev = v->dev;
+	bool bad = false;
 	uint64_t count;
+	ssize_t n;
 
 	(void)events;
 	pthread_mutex_lock(&dev->lock);
-	if (ring->kick_fd >= 0 && read(ring->kick_fd, &count, sizeof(count)) == sizeof(count) &&
-	    dev->queues[ring->index].ready && !dev->broken)
-		dev->ops->kick(dev, ring->index);
+	if (ring->kick_fd >= 0) {
+		n = read(ring->kick_fd, &count, sizeof(count));
+		if (n == sizeof(count) && dev->queues[ring->index].ready && !dev->broken)
+			dev->ops->kick(dev, ring->index);
+		/* Not an eventfd: it would be reported for ever. */
+		bad = n != sizeof(count) && !(n < 0 && (errno == EAGAIN || errno == EINTR));
+		if (bad)
+			shut(v);
+	}
 	pthread_mutex_unlock(&dev->lock);
+	if (bad && v->on_closed)
+		v->on_closed(v->arg);
 }
 
 /** to_gpa() - QEMU's address of guest memory as a guest physical one. Return: false when in no region. */
@@ -174,18 +201,20 @@ static bool set_mem_table(struct vhost_user *v, const struct message *m)
 	uint32_t count = reader_u32(&r);
 
 	reader_u32(&r);
-	if (count == 0 || count > MEMORY_REGIONS_MAX || count != m->fd_count || any_ready(v->dev))
+	if (count == 0 || count > MEMORY_REGIONS_MAX || count != m->fd_count || m->size != 8 + 32 * count ||
+	    any_ready(v->dev))
 		return false;
 	drop_memory(v);
 	for (uint32_t i = 0; i < count; i++) {
 		uint64_t gpa = reader_u64(&r), size = reader_u64(&r), user = reader_u64(&r), offset = reader_u64(&r);
 		uint64_t end, total;
+		int seals = fcntl(m->fds[i], F_GET_SEALS);
 		struct stat st;
 		void *map;
 
 		if (r.failed || size == 0 || __builtin_add_overflow(gpa, size, &end) ||
 		    __builtin_add_overflow(user, size, &end) || __builtin_add_overflow(offset, size, &total) ||
-		    (gpa | size | offset) % 4096 || fstat(m->fds[i], &st) < 0 || total > (uint64_t)st.st_size)
+		    (gpa | size | offset) % 4096 || seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(m->fds[i], &st) < 0 || total > (uint64_t)st.st_size)
 			return false;
 		map = mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_SHARED, m->fds[i], 0);
 		if (map == MAP_FAILED)
@@ -211,7 +240,6 @@ static bool start_ring(struct vhost_user *v, struct vring *ring)
 	q->next_avail = ring->base;
 	/* Where the used ring stands is in guest memory; both indices are equal while no request is in flight. */
 	q->next_used = ring->base;
-	fd_set_nonblock(ring->kick_fd, true);
 	ring->source = loop_add(dev->loop, ring->kick_fd, EPOLLIN, on_kick, ring, NULL);
 	if (ring->source < 0)
 		return false;
@@ -277,10 +305,19 @@ static bool set_addr(struct vhost_user *v, const struct message *m)
 	desc = reader_u64(&r);
 	used = reader_u64(&r);
 	avail = reader_u64(&r);
-	if (!ring || r.failed || v->dev->queues[ring->index].ready)
+	if (!ring || r.failed || m->size != 40 || v->dev->queues[ring->index].ready)
 		return false;
 	ring->has_addr = to_gpa(v, desc, &ring->desc) && to_gpa(v, used, &ring->used) && to_gpa(v, avail, &ring->avail);
 	return ring->has_addr;
+}
+
+/** may_signal() - Is it possibly an eventfd? Not a pipe or socket, whose use can fail or raise a signal. */
+static bool may_signal(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && !S_ISFIFO(st.st_mode) && !S_ISSOCK(st.st_mode) && !S_ISCHR(st.st_mode) &&
+	       fd_set_nonblock(fd, true) == 0;
 }
 
 /** set_fd() - KICK, CALL or ERR: one eventfd, or none when bit 8 is set. */
@@ -290,15 +327,16 @@ static bool set_fd(struct vhost_user *v, struct message *m)
 	bool none = m->size >= 2 && (m->payload[1] & 1);
 	int fd = -1;
 
-	if (!ring || m->size != 8 || m->fd_count != (none ? 0 : 1))
+	if (!ring || m->size != 8 || m->fd_count != (none ? 0 : 1) || (!none && !may_signal(m->fds[0])))
 		return false;
 	if (!none)
 		fd = TAKE_FD(m->fds[0]);
 	if (m->request == SET_VRING_CALL) {
 		fd_close(&ring->call_fd);
 		ring->call_fd = fd;
-		if (fd >= 0)
-			fd_set_nonblock(fd, true);
+		/* What was signalled on the old one may not have been seen: a spurious interrupt does no harm. */
+		if (v->dev->queues[ring->index].ready)
+			interrupt(v, ring->index);
 		return true;
 	}
 	if (m->request == SET_VRING_ERR) {
@@ -321,7 +359,7 @@ static bool set_number(struct vhost_user *v, const struct message *m)
 
 	reader_u32(&r);
 	value = reader_u32(&r);
-	if (!ring || r.failed || value > UINT16_MAX || v->dev->queues[ring->index].ready)
+	if (!ring || r.failed || m->size != 8 || value > UINT16_MAX || v->dev->queues[ring->index].ready)
 		return false;
 	if (m->request == SET_VRING_NUM)
 		ring->size = (uint16_t)value;
@@ -336,7 +374,7 @@ static bool get_base(struct vhost_user *v, const struct message *m)
 	struct vring *ring = ring_of(v, m, ~0U);
 	uint32_t answer[2];
 
-	if (!ring)
+	if (!ring || m->size != 8)
 		return false;
 	stop_ring(ring);
 	if (v->dev->active && !any_ready(v->dev)) {
@@ -361,8 +399,13 @@ static bool payload_u64(const struct message *m, uint64_t *value)
 static bool handle(struct vhost_user *v, struct message *m, bool *answered)
 {
 	uint64_t features = v->dev->features | F_PROTOCOL_FEATURES;
+	/* QEMU warns about a configuration that it does not ask for. */
+	uint64_t protocol = PROTOCOL_F_REPLY_ACK | (v->dev->config_len ? PROTOCOL_F_CONFIG : 0);
 
 	*answered = false;
+	if (m->fd_count && m->request != SET_MEM_TABLE && m->request != SET_VRING_KICK &&
+	    m->request != SET_VRING_CALL && m->request != SET_VRING_ERR)
+		return false;
 	switch (m->request) {
 	case GET_FEATURES:
 		*answered = true;
@@ -371,9 +414,9 @@ static bool handle(struct vhost_user *v, struct message *m, bool *answered)
 		return payload_u64(m, &v->driver_features) && !(v->driver_features & ~features);
 	case GET_PROTOCOL_FEATURES:
 		*answered = true;
-		return reply_u64(v, m, PROTOCOL_F_REPLY_ACK | PROTOCOL_F_CONFIG);
+		return reply_u64(v, m, protocol);
 	case SET_PROTOCOL_FEATURES:
-		return payload_u64(m, &v->protocol_features);
+		return payload_u64(m, &v->protocol_features) && !(v->protocol_features & ~protocol);
 	case SET_OWNER:
 	case RESET_OWNER:
 	case SET_CONFIG: /* our configuration is read-only */
@@ -405,49 +448,63 @@ static bool handle(struct vhost_user *v, struct message *m, bool *answered)
 	}
 }
 
-/** receive() - One whole message. Return: 1, 0 when nothing is there, -1 to close. */
-static int receive(struct vhost_user *v, struct message *m)
+/** receive() - More of the current message. Return: 1 when it is whole, 0 when bytes are missing, -1 to close. */
+static int receive(struct vhost_user *v)
 {
-	uint8_t header[HEADER_SIZE] = { 0 };
-	struct reader r = reader_init(header, sizeof(header));
-	ssize_t n = fd_recv_msg(v->sock, header, sizeof(header), m->fds, &m->fd_count);
+	struct message *m = &v->in;
+	ssize_t n;
 
-	if (n < 0 && errno == EAGAIN)
-		return 0;
-	if (n <= 0)
-		return -1;
-	/* QEMU writes a message in one go; what is missing follows at once. */
-	if ((size_t)n < sizeof(header) &&
-	    recv(v->sock, header + n, sizeof(header) - (size_t)n, MSG_WAITALL) != (ssize_t)(sizeof(header) - (size_t)n))
-		return -1;
-	m->request = reader_u32(&r);
-	m->flags = reader_u32(&r);
-	m->size = reader_u32(&r);
-	if ((m->flags & 3) != FLAG_VERSION || m->size > PAYLOAD_MAX)
-		return -1;
-	if (m->size && recv(v->sock, m->payload, m->size, MSG_WAITALL) != (ssize_t)m->size)
-		return -1;
-	return 1;
+	if (m->have < HEADER_SIZE) {
+		struct reader r = reader_init(m->header, HEADER_SIZE);
+		size_t before = m->fd_count, more = 0;
+
+		if (before) /* descriptors come with the first byte, once */
+			n = recv(v->sock, m->header + m->have, HEADER_SIZE - m->have, 0);
+		else
+			n = fd_recv_msg(v->sock, m->header + m->have, HEADER_SIZE - m->have, m->fds, &more);
+		m->fd_count = before + more;
+		if (n <= 0)
+			return n < 0 && (errno == EAGAIN || errno == EINTR) ? 0 : -1;
+		m->have += (size_t)n;
+		if (m->have < HEADER_SIZE)
+			return 0;
+		m->request = reader_u32(&r);
+		m->flags = reader_u32(&r);
+		m->size = reader_u32(&r);
+		if ((m->flags & 3) != FLAG_VERSION || (m->flags & FLAG_REPLY) || m->size > PAYLOAD_MAX)
+			return -1;
+	}
+	if (m->have < HEADER_SIZE + m->size) {
+		n = recv(v->sock, m->payload + (m->have - HEADER_SIZE), HEADER_SIZE + m->size - m->have, 0);
+		if (n <= 0)
+			return n < 0 && (errno == EAGAIN || errno == EINTR) ? 0 : -1;
+		m->have += (size_t)n;
+	}
+	return m->have == HEADER_SIZE + m->size;
 }
 
 /** on_message() - The socket is readable. */
 static void on_message(void *arg, uint32_t events)
 {
 	struct vhost_user *v = arg;
-	struct message m = { .fd_count = 0 };
+	struct message *m = &v->in;
 	bool answered = false, ok;
 	int got;
 
 	(void)events;
 	pthread_mutex_lock(&v->dev->lock);
-	got = receive(v, &m);
-	ok = got == 0 || (got > 0 && handle(v, &m, &answered));
-	if (got > 0 && !answered && (v->protocol_features & PROTOCOL_F_REPLY_ACK) && (m.flags & FLAG_NEED_REPLY))
-		ok = reply_u64(v, &m, ok ? 0 : 1) && ok;
+	if (v->closed) {
+		pthread_mutex_unlock(&v->dev->lock);
+		return;
+	}
+	got = receive(v);
+	ok = got == 0 || (got > 0 && handle(v, m, &answered));
+	if (got > 0 && !answered && (v->protocol_features & PROTOCOL_F_REPLY_ACK) && (m->flags & FLAG_NEED_REPLY))
+		ok = reply_u64(v, m, ok ? 0 : 1) && ok;
 	if (got > 0 && !ok)
-		log_warn(LOG_VIRTIO, "%s: vhost-user request %u refused", v->dev->name, m.request);
-	for (size_t i = 0; i < m.fd_count; i++)
-		fd_close(&m.fds[i]);
+		log_warn(LOG_VIRTIO, "%s: vhost-user request %u refused", v->dev->name, m->request);
+	if (got > 0)
+		drop_message(m);
 	if (!ok)
 		shut(v);
 	pthread_mutex_unlock(&v->dev->lock);
@@ -471,10 +528,13 @@ struct vhost_user *vhost_user_new(struct virtio_device *dev, int sock, void (*cl
 	v->arg = arg;
 	for (unsigned int i = 0; i < VIRTIO_QUEUES_MAX; i++)
 		v->rings[i] = (struct vring){ .owner = v, .index = i, .kick_fd = -1, .call_fd = -1, .source = -1 };
+	fd_set_nonblock(sock, true);
 	dev->transport = v;
 	dev->interrupt = interrupt;
 	v->source = loop_add(dev->loop, sock, EPOLLIN, on_message, v, err);
 	if (v->source < 0) {
+		dev->transport = NULL;
+		dev->interrupt = NULL;
 		fd_close(&v->sock);
 		free(v);
 		return NULL;
@@ -488,7 +548,11 @@ void vhost_user_free(struct vhost_user *v)
 		return;
 	pthread_mutex_lock(&v->dev->lock);
 	shut(v);
+	v->dev->interrupt = NULL;
+	v->dev->transport = NULL;
+	v->dev->mem = NULL;
 	pthread_mutex_unlock(&v->dev->lock);
+	loop_quiesce(v->dev->loop); /* a handler of a source just removed may be running */
 	for (unsigned int i = 0; i < VIRTIO_QUEUES_MAX; i++)
 		fd_close(&v->rings[i].call_fd);
 	drop_memory(v);

@@ -6,10 +6,14 @@
  *  guest to host: data goes straight to the fd; what the fd does not take now waits in a ring of BUF_ALLOC bytes,
  *  which is all the credit the guest has. A guest that sends more than its credit gets RST.
  *
- * States of a connection: CONNECTING (REQUEST owed or sent, only RESPONSE and RST are legal) and OPEN. Packets owed to
- * the guest are bits of the connection (OWE_*); those owed to nobody's connection (RST) sit in a small ring, whose
- * overflow is dropped: the guest's own time-outs cover that. What an attacker controls: all of every packet. Wrong
- * addresses are dropped, wrong lengths break the queue, wrong ports get RST; each doorbell does bounded work.
+ * States of a connection: CONNECTING (REQUEST owed or sent, only RESPONSE and RST are legal), OPEN, and guest_gone: the
+ * guest closed or reset it, what it had sent before still drains to the fd (Linux resets 8 s after a close that was
+ * not answered, however slow the reader is; so a close is answered at once). The other way round, a host peer that
+ * wrote and hung up is read to the end first (hung_up: not watched any more, the guest is told SHUTDOWN(RCV)).
+ * Packets owed to the guest are bits of the connection (OWE_*); those owed to nobody's connection (RST) sit in a small
+ * ring, whose overflow is dropped: the guest's own time-outs cover that. What an attacker controls: all of every
+ * packet. Wrong addresses are dropped, wrong lengths break the device (all connections end), wrong ports get RST; each
+ * doorbell does bounded work.
  * Source: virtio 1.2, 5.10.
  */
 #include <errno.h>
@@ -28,10 +32,14 @@
 #define Q_RX 0
 #define Q_TX 1
 #define HEADER_SIZE 44
-#define CONNECTIONS_MAX 128
+#define CONNECTIONS_MAX 256
 #define BUF_ALLOC (128u * 1024) /* credit of the guest per connection; power of two */
 #define ORPHAN_RSTS_MAX 32
-#define HOST_PORT_FIRST 4096
+#define HOST_PORT_FIRST 1024
+#define TX_ROUNDS_PER_WAKE 4	/* rings full of packets before other sources of the loop get their turn */
+#define RX_PACKETS_PER_WAKE (4 * QUEUE_SIZE_MAX)
+#define SCRATCH_SIZE (16u * 1024)
+#define DRAIN_READS_MAX 64	/* times SCRATCH_SIZE: more than a socket buffer holds by default */
 #define TYPE_STREAM 1
 #define SHUTDOWN_RCV 1u
 #define SHUTDOWN_SEND 2u
@@ -41,7 +49,7 @@ enum op { OP_REQUEST = 1, OP_RESPONSE, OP_RST, OP_SHUTDOWN, OP_RW, OP_CREDIT_UPD
 enum owed {
 	OWE_REQUEST = 1 << 0,
 	OWE_RESPONSE = 1 << 1,
-	OWE_SHUTDOWN = 1 << 2, /* our side reached its end of file */
+	OWE_SHUTDOWN = 1 << 2, /* our side reached its end of file, or hung up */
 	OWE_CREDIT = 1 << 3,
 	OWE_RST = 1 << 4, /* last packet: the entry is free afterwards */
 };
@@ -56,6 +64,9 @@ struct packet {
 struct conn {
 	struct vsock *owner;
 	bool used, open;
+	bool unanswered;      /* the host asked for it and has no answer yet: failed() is due if it ends */
+	bool guest_gone;      /* no packets but an owed RST; ring drains */
+	bool hung_up;	      /* host peer closed; fd is read to its end without events */
 	unsigned int owed;
 	uint32_t id; /* of the caller, for failed() */
 	uint32_t guest_port, host_port;
@@ -84,6 +95,7 @@ struct vsock {
 	unsigned int orphan_count;
 	struct queue_chain chain;
 	struct iovec iov[QUEUE_IOV_MAX];
+	uint8_t scratch[SCRATCH_SIZE]; /* what nobody wants any more */
 };
 
 static void conn_event(void *arg, uint32_t events);
@@ -92,7 +104,7 @@ static void fill_rx(struct vsock *v);
 /** parse() - Private copy of a header. Return: false when the chain is too short. */
 static bool parse(const struct queue_chain *chain, struct packet *p)
 {
-	uint8_t bytes[HEADER_SIZE];
+	uint8_t bytes[HEADER_SIZE] = { 0 };
 	struct reader r = reader_init(bytes, sizeof(bytes));
 
 	if (chain_read(chain, 0, bytes, sizeof(bytes)) != sizeof(bytes))
@@ -160,20 +172,52 @@ static void watch(struct conn *c)
 /** release() - The connection is over for the host's side; the entry stays while a RST is owed. */
 static void release(struct conn *c)
 {
-	loop_remove(c->owner->dev.loop, &c->source);
+	struct vsock *v = c->owner;
+	bool refused = c->unanswered;
+
+	loop_remove(v->dev.loop, &c->source);
 	fd_close(&c->fd);
 	free(c->ring);
 	c->ring = NULL;
 	c->ring_len = 0;
 	c->open = false;
+	c->unanswered = false;
 	c->used = c->owed & OWE_RST;
+	if (refused && v->failed)
+		v->failed(v->arg, c->id);
 }
 
 /** abort_conn() - Reset towards the guest and end. */
 static void abort_conn(struct conn *c)
 {
-	c->owed = OWE_RST;
+	if (!c->guest_gone)
+		c->owed = OWE_RST;
+	c->guest_gone = true;
 	release(c);
+}
+
+/** end_gently() - Close an fd so that its peer reads what was sent to it and then end of file. */
+static void end_gently(struct conn *c)
+{
+	struct vsock *v = c->owner;
+
+	/* Closing a unix socket with unread data makes the peer's next read fail: take it out of the way. */
+	shutdown(c->fd, SHUT_RDWR);
+	for (int i = 0; i < DRAIN_READS_MAX && recv(c->fd, v->scratch, sizeof(v->scratch), MSG_DONTWAIT) > 0; i++)
+		;
+	release(c);
+}
+
+/** break_device() - The driver broke the rules: nothing is processed until reset, and no peer waits for ever. */
+static void break_device(struct vsock *v)
+{
+	log_warn(LOG_VIRTIO, "%s: the driver broke the rules of the queues", v->dev.name);
+	v->dev.broken = true;
+	for (size_t i = 0; i < CONNECTIONS_MAX; i++) {
+		v->conns[i].owed = 0;
+		if (v->conns[i].used)
+			release(&v->conns[i]);
+	}
 }
 
 /** find() - The connection between two ports. */
@@ -182,7 +226,7 @@ static struct conn *find(struct vsock *v, uint32_t guest_port, uint32_t host_por
 	for (size_t i = 0; i < CONNECTIONS_MAX; i++) {
 		struct conn *c = &v->conns[i];
 
-		if (c->used && !(c->owed & OWE_RST) && c->guest_port == guest_port && c->host_port == host_port)
+		if (c->used && !c->guest_gone && c->guest_port == guest_port && c->host_port == host_port)
 			return c;
 	}
 	return NULL;
@@ -196,7 +240,8 @@ static struct conn *add(struct vsock *v, int fd, uint32_t guest_port, uint32_t h
 
 		if (c->used)
 			continue;
-		*c = (struct conn){ .owner = v, .guest_port = guest_port, .host_port = host_port, .fd = -1 };
+		*c = (struct conn){ .owner = v, .guest_port = guest_port, .host_port = host_port, .fd = -1,
+				     .source = -1 };
 		c->source = loop_add(v->dev.loop, fd, 0, conn_event, c, err);
 		if (c->source < 0)
 			return NULL;
@@ -234,16 +279,35 @@ static void settle(struct conn *c)
 {
 	if (!c->used || c->fd < 0)
 		return;
-	if (c->guest_done && c->ring_len == 0) {
+	if (c->guest_done && c->ring_len == 0)
 		shutdown(c->fd, SHUT_WR);
-		if (c->guest_deaf || (c->host_eof && !(c->owed & OWE_SHUTDOWN))) {
-			abort_conn(c); /* both directions are over: RST answers the guest's close (5.10.6.5) */
-			return;
-		}
+	/* Both directions are over: RST answers the guest's close (5.10.6.5). */
+	if (!c->guest_gone && c->guest_done &&
+	    (c->guest_deaf || (c->ring_len == 0 && c->host_eof && !(c->owed & OWE_SHUTDOWN)))) {
+		c->guest_gone = true;
+		c->open = false;
+		c->owed = OWE_RST;
+	}
+	if (c->guest_gone && c->ring_len == 0) {
+		end_gently(c);
+		return;
 	}
 	if (c->open && c->taken - c->told >= BUF_ALLOC / 2)
 		c->owed |= OWE_CREDIT;
 	watch(c);
+}
+
+/** hang_up() - The host's peer is gone and we do not read now (a hang-up is reported whatever we watch). */
+static void hang_up(struct conn *c)
+{
+	if (c->guest_gone || c->host_eof || c->guest_deaf) {
+		abort_conn(c);
+		return;
+	}
+	c->hung_up = true;
+	loop_remove(c->owner->dev.loop, &c->source);
+	if (c->open)
+		c->owed |= OWE_SHUTDOWN;
 }
 
 /** conn_event() - The host's side became readable or writable. */
@@ -254,11 +318,10 @@ static void conn_event(void *arg, uint32_t events)
 
 	pthread_mutex_lock(&v->dev.lock);
 	if (c->used && c->fd >= 0) {
-		/* Without interest in events a hang-up is still reported, again and again: the peer is gone. */
-		if ((events & (EPOLLHUP | EPOLLERR)) && !(c->watched & EPOLLIN))
-			abort_conn(c);
-		else if (!(events & EPOLLOUT) || flush_ring(c))
+		if (!(events & EPOLLOUT) || flush_ring(c))
 			settle(c);
+		if (c->used && c->source >= 0 && (events & (EPOLLHUP | EPOLLERR)) && !(c->watched & EPOLLIN))
+			hang_up(c);
 		fill_rx(v);
 	}
 	pthread_mutex_unlock(&v->dev.lock);
@@ -352,16 +415,18 @@ static void guest_request(struct vsock *v, const struct packet *p)
 	watch(c);
 }
 
-/** guest_reset() - RST of the guest: the connection is gone. */
-static void guest_reset(struct vsock *v, struct conn *c)
+/** guest_reset() - RST of the guest: the connection is gone, what it sent before is not. */
+static void guest_reset(struct conn *c)
 {
-	bool connecting = !c->open;
-	uint32_t id = c->id;
-
 	c->owed = 0;
-	release(c);
-	if (connecting && v->failed)
-		v->failed(v->arg, id);
+	c->guest_gone = true;
+	if (c->open) {
+		c->open = false;
+		c->guest_done = true;
+		settle(c);
+	} else {
+		release(c);
+	}
 }
 
 /** from_guest() - One packet of the tx queue. Return: false when it breaks the queue's rules. */
@@ -392,10 +457,13 @@ static bool from_guest(struct vsock *v)
 			break;
 		}
 		c->open = true;
+		c->unanswered = false;
+		if (c->hung_up)
+			c->owed |= OWE_SHUTDOWN;
 		watch(c);
 		break;
 	case OP_RST:
-		guest_reset(v, c);
+		guest_reset(c);
 		break;
 	case OP_RW:
 		to_host(v, c, &p);
@@ -403,13 +471,17 @@ static bool from_guest(struct vsock *v)
 	case OP_SHUTDOWN:
 		c->guest_done |= (p.flags & SHUTDOWN_SEND) != 0;
 		c->guest_deaf |= (p.flags & SHUTDOWN_RCV) != 0;
-		settle(c);
+		if (c->open)
+			settle(c);
+		else
+			abort_conn(c);
 		break;
 	case OP_CREDIT_UPDATE:
 		watch(c);
 		break;
 	case OP_CREDIT_REQUEST:
-		c->owed |= OWE_CREDIT;
+		if (c->open)
+			c->owed |= OWE_CREDIT;
 		break;
 	default:
 		abort_conn(c);
@@ -445,7 +517,7 @@ static struct packet owed_packet(struct conn *c)
 	if (c->owed & OWE_RST) {
 		p = conn_packet(c, OP_RST);
 		c->owed = 0;
-		c->used = false;
+		c->used = c->fd >= 0; /* the ring may still drain */
 	} else if (c->owed & OWE_REQUEST) {
 		p = conn_packet(c, OP_REQUEST);
 		c->owed &= ~(unsigned int)OWE_REQUEST;
@@ -454,7 +526,7 @@ static struct packet owed_packet(struct conn *c)
 		c->owed &= ~(unsigned int)OWE_RESPONSE;
 	} else if (c->owed & OWE_SHUTDOWN) {
 		p = conn_packet(c, OP_SHUTDOWN);
-		p.flags = SHUTDOWN_SEND;
+		p.flags = (c->host_eof ? SHUTDOWN_SEND : 0) | (c->hung_up ? SHUTDOWN_RCV : 0);
 		c->owed &= ~(unsigned int)OWE_SHUTDOWN;
 	} else {
 		p = conn_packet(c, OP_CREDIT_UPDATE);
@@ -490,7 +562,7 @@ static uint32_t read_fd(struct vsock *v, struct conn *c)
 	if (r < 0 && (errno == EAGAIN || errno == EINTR))
 		return 0;
 	c->host_eof = true;
-	if (r < 0)
+	if (r < 0 || c->hung_up)
 		abort_conn(c);
 	else
 		c->owed |= OWE_SHUTDOWN;
@@ -527,12 +599,12 @@ static bool serve(struct vsock *v, struct conn *c)
 	return false;
 }
 
-/** mark_stalled() - No rx buffer: sockets are not worth watching until the guest offers some. */
-static void mark_stalled(struct vsock *v)
+/** set_stalled() - Without rx buffers sockets are not worth watching until the guest offers some. */
+static void set_stalled(struct vsock *v, bool stalled)
 {
 	for (size_t i = 0; i < CONNECTIONS_MAX; i++) {
 		if (v->conns[i].used) {
-			v->conns[i].stalled = true;
+			v->conns[i].stalled = stalled;
 			watch(&v->conns[i]);
 		}
 	}
@@ -547,17 +619,24 @@ static void fill_rx(struct vsock *v)
 	if (!v->dev.active || v->dev.broken || !q->ready)
 		return;
 	/* idle counts connections in a row without a packet; the whole table idle ends the round. */
-	for (unsigned int budget = 4 * QUEUE_SIZE_MAX; budget && idle <= CONNECTIONS_MAX; budget--) {
-		enum queue_result r = queue_pop_chain(q, &v->chain);
+	for (unsigned int budget = RX_PACKETS_PER_WAKE; idle <= CONNECTIONS_MAX; budget--) {
+		enum queue_result r;
 
+		if (budget == 0) {
+			/* Arranged or not, sockets that still have data are watched again. */
+			virtio_device_again(&v->dev, Q_RX);
+			set_stalled(v, false);
+			break;
+		}
+		r = queue_pop_chain(q, &v->chain);
 		if (r == QUEUE_EMPTY && queue_enable_kicks(q, true))
 			continue;
 		if (r == QUEUE_EMPTY) {
-			mark_stalled(v);
+			set_stalled(v, true);
 			break;
 		}
 		if (r == QUEUE_BROKEN || v->chain.write_bytes <= HEADER_SIZE) {
-			v->dev.broken = true;
+			break_device(v);
 			return;
 		}
 		if (v->orphan_count) {
@@ -580,36 +659,43 @@ static void fill_rx(struct vsock *v)
 	virtio_device_interrupt(&v->dev, Q_RX);
 }
 
+/** take_tx() - Packets of the guest, some ring sizes of them at most. Return: false when the device broke. */
+static bool take_tx(struct vsock *v)
+{
+	struct queue *q = &v->dev.queues[Q_TX];
+	unsigned int rounds = 0;
+
+	do {
+		if (rounds++ == TX_ROUNDS_PER_WAKE && virtio_device_again(&v->dev, Q_TX))
+			return true;
+		queue_enable_kicks(q, false);
+		for (unsigned int i = 0; i < q->size; i++) {
+			enum queue_result r = queue_pop_chain(q, &v->chain);
+
+			if (r == QUEUE_EMPTY)
+				break;
+			if (r == QUEUE_BROKEN || !from_guest(v)) {
+				break_device(v);
+				return false;
+			}
+			queue_push(q, &v->chain, 0);
+		}
+		virtio_device_interrupt(&v->dev, Q_TX);
+	} while (queue_enable_kicks(q, true));
+	return true;
+}
+
 /** vsock_kick() - tx: packets of the guest; rx: new buffers. */
 static void vsock_kick(struct virtio_device *dev, unsigned int index)
 {
 	struct vsock *v = (struct vsock *)dev;
-	struct queue *q = &dev->queues[index];
 
-	if (index == Q_RX) {
-		for (size_t i = 0; i < CONNECTIONS_MAX; i++) {
-			v->conns[i].stalled = false;
-			if (v->conns[i].used)
-				watch(&v->conns[i]);
-		}
-	}
-	if (index == Q_TX) {
-		do {
-			queue_enable_kicks(q, false);
-			for (unsigned int i = 0; i < q->size; i++) {
-				enum queue_result r = queue_pop_chain(q, &v->chain);
-
-				if (r == QUEUE_EMPTY)
-					break;
-				if (r == QUEUE_BROKEN || !from_guest(v)) {
-					dev->broken = true;
-					return;
-				}
-				queue_push(q, &v->chain, 0);
-			}
-			virtio_device_interrupt(dev, index);
-		} while (queue_enable_kicks(q, true));
-	}
+	if (dev->broken)
+		return;
+	if (index == Q_RX)
+		set_stalled(v, false);
+	if (index == Q_TX && !take_tx(v))
+		return;
 	fill_rx(v);
 }
 
@@ -633,9 +719,13 @@ static void vsock_reset(struct virtio_device *dev)
 
 static void vsock_destroy(struct virtio_device *dev)
 {
+	struct vsock *v = (struct vsock *)dev;
+
+	v->failed = NULL; /* nobody is left to hear it */
 	vsock_reset(dev);
-	fd_close(&((struct vsock *)dev)->control_fd);
-	free(dev);
+	fd_close(&v->control_fd);
+	virtio_device_fini(dev);
+	free(v);
 }
 
 static const struct virtio_ops vsock_ops = {
@@ -651,7 +741,7 @@ struct virtio_device *virtio_vsock_new(struct loop *loop, int control_fd, void (
 	struct vsock *v = calloc(1, sizeof(*v));
 
 	if (!v) {
-		close(control_fd);
+		fd_close(&control_fd);
 		err_set(err, ERR_NO_MEMORY, 0, "vsock: out of memory");
 		return NULL;
 	}
@@ -665,18 +755,38 @@ struct virtio_device *virtio_vsock_new(struct loop *loop, int control_fd, void (
 	return &v->dev;
 }
 
+/** free_port() - A host port that no connection has, not even one that only owes a RST. */
+static uint32_t free_port(struct vsock *v)
+{
+	for (;;) {
+		uint32_t port = v->next_host_port;
+		size_t i = 0;
+
+		v->next_host_port = port >= UINT32_MAX - 1 ? HOST_PORT_FIRST : port + 1;
+		while (i < CONNECTIONS_MAX && !(v->conns[i].used && v->conns[i].host_port == port))
+			i++;
+		if (i == CONNECTIONS_MAX)
+			return port;
+	}
+}
+
 int virtio_vsock_connect(struct virtio_device *dev, int fd, uint32_t guest_port, uint32_t id, struct error *err)
 {
 	struct vsock *v = (struct vsock *)dev;
+	struct error local = ERROR_INIT;
 	struct conn *c;
 
+	err = err ? err : &local;
 	pthread_mutex_lock(&dev->lock);
-	while (find(v, guest_port, v->next_host_port))
-		v->next_host_port++;
-	c = add(v, fd, guest_port, v->next_host_port, err);
+	if (dev->broken) {
+		err_set(err, ERR_CLOSED, 0, "the guest's vsock driver broke the rules");
+		c = NULL;
+	} else {
+		c = add(v, fd, guest_port, free_port(v), err);
+	}
 	if (c) {
-		v->next_host_port = MAX(v->next_host_port + 1, HOST_PORT_FIRST);
 		c->id = id;
+		c->unanswered = true;
 		c->owed = OWE_REQUEST;
 		fill_rx(v);
 	}
