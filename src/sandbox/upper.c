@@ -134,6 +134,13 @@ int upper_open(const char *templates_dir, int dir_fd, uint64_t size_bytes, struc
 	}
 	if (ioctl(fd, FICLONE, template) == 0)
 		return TAKE_FD(fd);
+	if (lseek(template, 0, SEEK_HOLE) >= (off_t)size_bytes) {
+		/* This file system does not tell holes (9p, some NFS): formatting is quicker than copying them. */
+		if (ftruncate(fd, (off_t)size_bytes) < 0)
+			return err_set(err, err_from_errno(errno), errno, "create the writable disk");
+		snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)getpid(), fd);
+		return run_mke2fs(path, err) < 0 ? -(int)err->code : TAKE_FD(fd);
+	}
 	if (ftruncate(fd, (off_t)size_bytes) < 0 || copy_data(template, fd, (off_t)size_bytes) < 0)
 		return err_set(err, err_from_errno(errno), errno, "copy the template of the writable disk");
 	return TAKE_FD(fd);
