@@ -17,6 +17,7 @@
 #define INODE_SIZE 64u
 #define XATTR_HEADER 12u
 #define DIRENT 12u
+#define DIR_TAIL_MAX 2048u /* more than this of a directory takes a block of its own */
 #define LAYOUT_PLAIN 0u
 #define LAYOUT_INLINE 2u
 
@@ -99,7 +100,7 @@ static uint64_t dir_size(const struct node *dir)
 		uint32_t bytes;
 
 		from += fill_block(dir, from, &bytes);
-		size = from < total ? size + BLOCK : size + bytes;
+		size += from < total || bytes > DIR_TAIL_MAX ? BLOCK : bytes;
 	}
 	return size;
 }
@@ -187,7 +188,7 @@ static void write_dir(const struct node *dir, uint8_t *blocks, uint8_t *tail)
 
 	while (from < total) {
 		uint32_t bytes, count = fill_block(dir, from, &bytes);
-		bool last = from + count == total && bytes < BLOCK;
+		bool last = from + count == total && bytes <= DIR_TAIL_MAX;
 		uint8_t *block = last ? tail : blocks;
 		uint32_t name_at = count * DIRENT;
 

@@ -22,6 +22,7 @@
 #include <zlib.h>
 
 #include "base/fd.h"
+#include "confine/confine.h"
 #include "image/bundle.h"
 #include "image/erofs.h"
 #include "image/record.h"
@@ -29,6 +30,7 @@
 
 #define TAGS_MAX 64
 #define INDEX_DEPTH_MAX 32
+#define ARCHIVE_BYTES_MAX (64LL << 30) /* of standard input, or unpacked */
 #define META_BYTES_MAX (2ULL << 30)
 
 struct load {
@@ -404,10 +406,12 @@ static int gunzip(int fd, int cache, struct error *err)
 	gzFile gz = gzdopen(dup(fd), "rb");
 	static uint8_t chunk[1 << 18];
 	int n = out < 0 || !gz ? -1 : 1;
+	long long total = 0;
 
 	while (n > 0) {
 		n = gzread(gz, chunk, sizeof(chunk));
-		if (n > 0 && fd_write_full(out, chunk, (size_t)n) < 0)
+		total += n;
+		if (n > 0 && (total > ARCHIVE_BYTES_MAX || fd_write_full(out, chunk, (size_t)n) < 0))
 			n = -1;
 	}
 	if (gz)
@@ -499,6 +503,9 @@ static int run_load(struct load *l, const char *home, const char *path, struct e
 		err_set(err, ERR_INVALID, 0, "the image has no name in the archive");
 		rc = err_hint(err, "give it one: msb load -t NAME:TAG");
 	}
+	/* Of an image that could not be loaded whole, nothing stays. */
+	if (rc < 0)
+		image_store_collect(l->store, NULL);
 	return rc < 0 && path ? err_wrap(err, "load %s", path) : rc;
 }
 
@@ -512,6 +519,10 @@ int main(int argc, char **argv)
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	setrlimit(RLIMIT_CPU, &cpu);
 	setrlimit(RLIMIT_CORE, &core);
+	if (confine_deny_dangerous(CONFINE_DENY_FORK, &err) < 0) {
+		fprintf(stderr, "error: %s\n", err.text);
+		return 1;
+	}
 	for (; i < argc && strncmp(argv[i], "--", 2) == 0; i++) {
 		if (strcmp(argv[i], "--quiet") == 0)
 			l.quiet = true;

@@ -27,4 +27,7 @@ int ref_file(const char *reference, char out[REF_FILE_MAX + 1], struct error *er
 /** ref_name() - The reverse. Return: false when the file name is none of ours. */
 bool ref_name(const char *file, char out[REFERENCE_MAX]);
 
+/** image_store_collect() - Remove metadata, records and layers that no reference needs. The caller holds cache/lock. */
+int image_store_collect(struct image_store *s, struct error *err);
+
 #endif

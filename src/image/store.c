@@ -137,6 +137,14 @@ static DIR *open_folder(struct image_store *s, const char *name)
 	return fd < 0 ? NULL : fdopendir(fd);
 }
 
+/** free_list() - What image_store_list() made. */
+static void free_list(struct image **images, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		image_free(images[i]);
+	free(images);
+}
+
 int image_store_list(struct image_store *s, struct image ***out, size_t *count, struct error *err)
 {
 	_cleanup_(freep) struct record *r = calloc(1, sizeof(*r));
@@ -162,8 +170,12 @@ int image_store_list(struct image_store *s, struct image ***out, size_t *count, 
 		if (grown)
 			list = grown;
 		if (!img) {
+			/* Never a partial list: image_store_collect() would take the rest for unneeded. */
 			image_clear(&r->img);
-			break;
+			free_list(list, *count);
+			*count = 0;
+			closedir(dir);
+			return err_set(err, ERR_NO_MEMORY, 0, "out of memory");
 		}
 		*img = r->img;
 		snprintf(img->reference, sizeof(img->reference), "%s", name);
@@ -202,12 +214,23 @@ static void collect(struct image_store *s, const char *folder, struct image *con
 		closedir(dir);
 }
 
+int image_store_collect(struct image_store *s, struct error *err)
+{
+	struct image **images = NULL;
+	size_t count = 0;
+
+	if (image_store_list(s, &images, &count, err) < 0)
+		return -(int)err->code;
+	collect(s, "manifests", images, count);
+	collect(s, "layers", images, count);
+	free_list(images, count);
+	return 0;
+}
+
 int image_store_remove(struct image_store *s, const char *reference, struct error *err)
 {
 	char name[REFERENCE_MAX], file[REF_FILE_MAX + 1], path[REF_FILE_MAX + 8];
 	_cleanup_fd_ int lock = openat(s->cache, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	struct image **images = NULL;
-	size_t count = 0;
 
 	if (reference_normalise(reference, name, err) < 0 || ref_file(name, file, err) < 0)
 		return -(int)err->code;
@@ -220,14 +243,7 @@ int image_store_remove(struct image_store *s, const char *reference, struct erro
 		err_set(err, ERR_NOT_FOUND, 0, "image %s is not here", name);
 		return err_hint(err, "msb images lists what is here");
 	}
-	if (image_store_list(s, &images, &count, err) < 0)
-		return -(int)err->code;
-	collect(s, "manifests", images, count);
-	collect(s, "layers", images, count);
-	for (size_t i = 0; i < count; i++)
-		image_free(images[i]);
-	free(images);
-	return 0;
+	return image_store_collect(s, err);
 }
 
 int image_store_open_root(struct image_store *s, const struct image *img, struct disk_extent *extents, size_t *count,

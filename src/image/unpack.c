@@ -24,6 +24,7 @@
 
 #define CHUNK (256 * 1024)
 #define LAYER_BYTES_MAX (10ULL << 30)
+#define FILE_BYTES_MAX (5ULL << 30)
 #define XATTRS_MAX 60000u
 
 enum compression { PLAIN, GZIP, ZSTD };
@@ -38,7 +39,7 @@ struct stream {
 	uint8_t in[CHUNK], out[CHUNK];
 	size_t in_at, in_len;
 	uint64_t total;
-	bool end;
+	bool end, drained;
 	struct error *err;
 };
 
@@ -93,11 +94,15 @@ static ssize_t decompress(struct stream *s)
 		if (s->in_at == s->in_len && !refill(s)) {
 			if (s->err->code)
 				return -1;
-			if (s->kind != PLAIN && !s->end) {
+			/* zstd may have taken all input and still hold output back: ask once more with none. */
+			if (s->kind == ZSTD && !s->end && !s->drained) {
+				s->drained = true;
+			} else if (s->kind != PLAIN && !s->end) {
 				err_set(s->err, ERR_INVALID, 0, "the layer's compressed data is truncated");
 				return -1;
+			} else {
+				return 0;
 			}
-			return 0;
 		}
 		if (s->kind == PLAIN) {
 			made = (ssize_t)(s->in_len - s->in_at);
@@ -134,6 +139,7 @@ static ssize_t decompress(struct stream *s)
 			s->end = rc == 0;
 			s->in_at = in.pos;
 			made = (ssize_t)out.pos;
+			s->drained = s->drained && !made;
 		}
 		if (made) {
 			s->total += (uint64_t)made;
@@ -272,7 +278,11 @@ static bool one_entry(struct layer *l, struct archive *a, struct archive_entry *
 	size_t n;
 	bool ok;
 
-	if (!raw || !clean_path(raw, path, &e.path, l->err))
+	if (!raw) {
+		err_set(l->err, ERR_INVALID, 0, "the layer has an entry without a name");
+		return false;
+	}
+	if (!clean_path(raw, path, &e.path, l->err))
 		return false;
 	path[e.path.n] = '\0';
 	if (++l->entries > LAYER_ENTRIES_MAX) {
@@ -289,11 +299,20 @@ static bool one_entry(struct layer *l, struct archive *a, struct archive_entry *
 		e.kind = INDEX_WHITEOUT;
 		memmove(path + (base - path), base + 4, strlen(base + 4) + 1);
 		e.path.n -= 4;
+		if (!index_check_path(&e.path)) {
+			err_set(l->err, ERR_INVALID, 0, "the layer has a whiteout of \".\" or \"..\"");
+			return false;
+		}
 		return index_append(&l->index, &e);
 	}
 	if (hard) {
 		e.kind = INDEX_HARDLINK;
 		return clean_path(hard, link, &e.link, l->err) && index_append(&l->index, &e);
+	}
+	if (archive_entry_uid(ae) < 0 || archive_entry_uid(ae) > UINT32_MAX || archive_entry_gid(ae) < 0 ||
+	    archive_entry_gid(ae) > UINT32_MAX) {
+		err_set(l->err, ERR_INVALID, 0, "%s: owner or group out of range", path);
+		return false;
 	}
 	e.mode = (uint32_t)archive_entry_mode(ae);
 	e.uid = (uint32_t)archive_entry_uid(ae);
@@ -327,6 +346,11 @@ static bool one_entry(struct layer *l, struct archive *a, struct archive_entry *
 	e.xattrs = (struct index_bytes){ xattrs.data, (uint32_t)xattrs.len };
 	if (S_ISREG(e.mode))
 		e.size = (uint64_t)archive_entry_size(ae);
+	if (e.size > FILE_BYTES_MAX) {
+		err_set(l->err, ERR_LIMIT, 0, "%s: a file of more than 5 GiB", path);
+		buf_free(&xattrs);
+		return false;
+	}
 	ok = !S_ISREG(e.mode) || store_data(l, a, &e, tail);
 	ok = ok && index_append(&l->index, &e);
 	buf_free(&xattrs);
