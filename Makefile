@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # The few commands people type. The build itself is meson's; see DEVELOPERS.md.
-.PHONY: all build kernel demo check show fuzz clean
+.PHONY: all build kernel demo check check-long bench show fuzz clean
 
 all: build kernel
 
@@ -16,6 +16,14 @@ demo:
 
 check: all
 	@bash scripts/check.sh
+
+# The same with more kills and runs, and a minute of each fuzz target
+check-long: all
+	@MSB_LONG=1 bash scripts/check.sh
+	@$(MAKE) -s fuzz SECONDS=60
+
+bench: all
+	@bash tests/bench/run.sh
 
 # One line of an issue's list: make show N=01.3
 show: all

@@ -1,10 +1,15 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Unit tests, then functional tests on the software CPU. The last line sums them: N passed, N failed, N skipped.
+# Static checks, unit tests, then functional tests on the software CPU. Each static check counts as one test. The last line sums them: N passed, N failed, N skipped.
 set -uo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
+static=build/static.txt
+: > "$static"
+for check in layers size spdx banned; do
+	if python3 "tools/check_$check.py"; then echo "ok $check" >> "$static"; else echo "not ok $check" >> "$static"; fi
+done
 meson test -C build --no-rebuild --print-errorlogs || true
 functional=build/functional.xml
 rm -f "$functional"
-/usr/bin/python3 -m pytest -q -p no:cacheprovider --junitxml="$functional" tests/functional "$@" || true
-/usr/bin/python3 scripts/sum_results.py build/meson-logs/testlog.json "$functional"
+/usr/bin/python3 -m pytest -v -p no:cacheprovider --junitxml="$functional" tests/functional "$@" || true
+/usr/bin/python3 scripts/sum_results.py build/meson-logs/testlog.json "$functional" "$static"

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""sum_results.py TESTLOG.json JUNIT.xml: print 'N passed, N failed, N skipped'; exit 1 on a failure or no test."""
+"""sum_results.py TESTLOG.json JUNIT.xml STATIC.txt: print 'N passed, N failed, N skipped'; exit 1 on a failure."""
 import json
 import sys
 import xml.etree.ElementTree as ET
@@ -28,6 +28,14 @@ try:
         passed += int(suite.get("tests")) - bad - skip
 except (OSError, ET.ParseError) as e:
     print(f"functional tests left no log: {e}")
+    failed += 1
+try:
+    with open(sys.argv[3]) as f:
+        for line in f:
+            passed += line.startswith("ok ")
+            failed += line.startswith("not ok ")
+except OSError as e:
+    print(f"static checks left no log: {e}")
     failed += 1
 if skipped:
     print("skips are not expected on any machine yet: counted as failures")
