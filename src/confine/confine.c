@@ -119,18 +119,31 @@ static int make_root(struct confine_report *report, struct error *err)
 	return 0;
 }
 
-int confine_drop_privileges(struct error *err)
+/** drop_identity() - From root to nobody; capabilities go with it. */
+static int drop_identity(struct error *err)
+{
+	if (setgroups(0, NULL) < 0 || setresgid(CONFINE_UID, CONFINE_UID, CONFINE_UID) < 0 ||
+	    setresuid(CONFINE_UID, CONFINE_UID, CONFINE_UID) < 0)
+		return err_set(err, ERR_SYSTEM, errno, "confine: give up root");
+	return 0;
+}
+
+/** no_gain() - No way to get more than now, no core dumps with a guest's memory. */
+static int no_gain(struct error *err)
 {
 	struct rlimit none = { 0, 0 };
 
-	if (geteuid() == 0 &&
-	    (setgroups(0, NULL) < 0 || setresgid(CONFINE_UID, CONFINE_UID, CONFINE_UID) < 0 ||
-	     setresuid(CONFINE_UID, CONFINE_UID, CONFINE_UID) < 0))
-		return err_set(err, ERR_SYSTEM, errno, "confine: give up root");
 	setrlimit(RLIMIT_CORE, &none);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return err_set(err, ERR_SYSTEM, errno, "confine: no_new_privs");
 	return 0;
+}
+
+int confine_drop_privileges(struct error *err)
+{
+	if (geteuid() == 0 && drop_identity(err) < 0)
+		return -(int)err->code;
+	return no_gain(err);
 }
 
 /** missing() - A rung that the host refuses: say why, once, and climb on. */
@@ -158,9 +171,14 @@ int confine_program(bool in_user_ns, const int *readable, size_t count, struct c
 		report->rungs |= CONFINE_USER_NS;
 	if (have_namespaces && make_root(report, &why) < 0)
 		missing(report, &why);
-	if (!in_user_ns && outer_uid == 0)
-		report->rungs |= CONFINE_IDENTITY;
-	if (confine_drop_privileges(err) < 0)
+	if (!in_user_ns && outer_uid == 0) {
+		/* Root without the capability to become another (some containers): only behind a wall of another kind. */
+		if (drop_identity(&why) < 0)
+			missing(report, &why);
+		else
+			report->rungs |= CONFINE_IDENTITY;
+	}
+	if (no_gain(err) < 0)
 		return -(int)err->code;
 	report->rungs |= CONFINE_NO_NEW_PRIVS;
 	abi = confine_landlock_program(readable, count, &why);
@@ -172,6 +190,8 @@ int confine_program(bool in_user_ns, const int *readable, size_t count, struct c
 	} else if (!report->note[0]) {
 		snprintf(report->note, sizeof(report->note), "confine: the kernel has no Landlock");
 	}
+	if (geteuid() == 0 && !(report->rungs & (CONFINE_EMPTY_ROOT | CONFINE_LANDLOCK)))
+		return err_set(err, ERR_UNSUPPORTED, 0, "%s; nothing would keep a guest from root's files", report->note);
 	return 0;
 }
 

@@ -47,7 +47,7 @@ pid_t confine_fork(bool *in_user_ns);
  * confine_program() - In the child of confine_fork(), just before execve(): an empty root with /usr (read-only) and
  * /proc, unprivileged identity, Landlock, no_new_privs, no core dumps.
  * @readable: descriptors of files that the program may open for reading by /proc/self/fd/N (Landlock)
- * Return: 0, or a negative code when identity or the user map could not be set. Missing rungs are in *report.
+ * Return: 0 with what was got in *report, or a negative code: always when it would run as root with every file in reach.
  */
 int confine_program(bool in_user_ns, const int *readable, size_t count, struct confine_report *report,
 		    struct error *err);

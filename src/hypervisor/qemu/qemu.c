@@ -47,7 +47,7 @@ struct qemu {
 	int stderr_fd;	/* memfd, sealed to STDERR_BYTES_MAX */
 	int qmp;	/* our end */
 	int lifeline;	/* write end: its closing tells a child that has not yet set its parent-death signal */
-	int console_fd; /* duplicate */
+	int console_fd; /* to read the log; -1: it is no file */
 };
 
 /** What the child inherits, besides the devices. */
@@ -307,6 +307,18 @@ static void close_inherited(struct inherited *in)
 	fd_close(&in->report);
 }
 
+/** reopen_log() - The log to read it at the end (it may be open for writing only). Return: owned fd, or -1. */
+static int reopen_log(int console)
+{
+	struct stat st;
+	char path[32];
+
+	if (fstat(console, &st) < 0 || !S_ISREG(st.st_mode))
+		return -1;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", console);
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
 /** prepare() - Everything that the child inherits, and our ends of it. report_fd: owned by the caller. */
 static int prepare(struct qemu *q, struct inherited *in, const struct monitor_config *cfg, int *report_fd,
 		   struct error *err)
@@ -318,12 +330,12 @@ static int prepare(struct qemu *q, struct inherited *in, const struct monitor_co
 	if (q->stderr_fd < 0 || fcntl(q->stderr_fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
 		return err_set(err, ERR_SYSTEM, errno, "qemu: stderr");
 	in->stderr_fd = q->stderr_fd;
-	q->console_fd = fcntl(cfg->console_fd, F_DUPFD_CLOEXEC, 3);
+	q->console_fd = reopen_log(cfg->console_fd);
 	in->console = fcntl(cfg->console_fd, F_DUPFD_CLOEXEC, 3);
 	in->kernel = readable_copy(cfg->kernel_fd, "kernel");
 	in->initrd = readable_copy(cfg->initrd_fd, "initrd");
 	in->ram = fd_memfd("guest-ram", cfg->memory_bytes, true);
-	if (q->console_fd < 0 || in->console < 0 || in->kernel < 0 || in->initrd < 0 || in->ram < 0)
+	if (in->console < 0 || in->kernel < 0 || in->initrd < 0 || in->ram < 0)
 		return err_set(err, ERR_SYSTEM, errno, "qemu: files of the guest");
 	/* QEMU must not be able to cut off what the devices here have mapped. */
 	if (fcntl(in->ram, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
@@ -443,23 +455,17 @@ static bool said_reset(int qmp)
 	return at && memmem(at, n - (size_t)(at - text), reason, sizeof(reason) - 1);
 }
 
-/** said_panic() - Are the kernel's last words those of a panic? The log may be open for writing only. */
+/** said_panic() - Are the kernel's last words those of a panic? */
 static bool said_panic(int console)
 {
 	static const char words[] = "Kernel panic - not syncing";
 	_cleanup_(freep) char *text = malloc(CONSOLE_TAIL);
-	_cleanup_fd_ int fd = -1;
 	struct stat st;
-	char path[32];
 	ssize_t n;
 
-	if (!text || fstat(console, &st) < 0 || !S_ISREG(st.st_mode))
+	if (!text || console < 0 || fstat(console, &st) < 0)
 		return false;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", console);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	n = fd_pread_full(fd, text, CONSOLE_TAIL, MAX(st.st_size - (off_t)CONSOLE_TAIL, 0));
+	n = fd_pread_full(console, text, CONSOLE_TAIL, MAX(st.st_size - (off_t)CONSOLE_TAIL, 0));
 	return n > 0 && memmem(text, (size_t)n, words, sizeof(words) - 1);
 }
 
