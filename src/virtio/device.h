@@ -94,14 +94,15 @@ struct virtio_device *virtio_console_new(struct loop *loop, int fd, uint64_t max
  * virtio_vsock_new() - Stream sockets between the guest (CID 3) and descriptors of the host.
  * @control_fd:  taken: joined to the guest's first connection to (CID 2, port VSOCK_PORT_CONTROL) when its source
  *               port is VSOCK_PORT_AGENT_SOURCE; any other connection from the guest gets RST
- * @failed:      called on the loop's thread when a connect was refused; the fd was closed
+ * @failed:      called when a connect was refused, or ended before an answer; the fd was closed. Lock held: must not call
+ *               the device. On the loop's thread, or on the one that resets the device
  */
 struct virtio_device *virtio_vsock_new(struct loop *loop, int control_fd, void (*failed)(void *arg, uint32_t id),
 				       void *arg, struct error *err);
 /**
  * virtio_vsock_connect() - Connect fd (non-blocking SOCK_STREAM socket; taken, also on failure) to a guest port.
  * Loop thread only, lock not held. Half-close travels both ways; full credit flow control; bounded buffers.
- * Return: 0, or ERR_LIMIT with too many connections. A refusal is reported by failed(id).
+ * Return: 0, ERR_LIMIT with too many connections, ERR_CLOSED when the driver broke the rules. A refusal is reported by failed(id).
  */
 int virtio_vsock_connect(struct virtio_device *dev, int fd, uint32_t guest_port, uint32_t id, struct error *err);
 
