@@ -5,8 +5,10 @@
  * any more (the reader went away), on a second signal, or when the sandbox is gone.
  */
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,9 +31,12 @@ struct pump {
 	struct run_session *s;
 	struct buf in, out;
 	bool stdin_open, ended;
+	bool tty;
+	int signal_fd;
 	int signals; /* seen so far */
 	int status;
 	int64_t deadline_ns;
+	uint64_t timeout_s;
 };
 
 static struct termios saved_terminal;
@@ -88,59 +93,138 @@ static void send_size(struct pump *p)
 	queue_body(p, FRAME_RESIZE, &body);
 }
 
-/** end() - Stop with this status. */
+/** end() - Stop with this status; the caller has said why, or the command has ended. */
 static void end(struct pump *p, int status)
 {
 	p->ended = true;
+	p->s->exited = true;
 	p->status = status;
 }
 
-/** on_signal() - The first of a kind goes to the command, the second ends the sandbox. */
-static void on_signal(struct pump *p, int fd)
+/** end_lost() - The sandbox is gone: engine_run_finish() knows why. */
+static void end_lost(struct pump *p)
+{
+	p->ended = true;
+	p->status = EXIT_MSB_FAILED;
+}
+
+/** complain() - An error line, on a terminal that shows it properly. */
+static void __attribute__((format(printf, 1, 2))) complain(const char *fmt, ...)
+{
+	struct error err = ERROR_INIT;
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(err.text, sizeof(err.text), fmt, ap);
+	va_end(ap);
+	terminal_restore();
+	print_error(&err);
+}
+
+/** time_left_ms() - Until --timeout, for poll(); -1: for ever. Ends the pump when it is over. */
+static int time_left_ms(struct pump *p)
+{
+	int64_t left;
+
+	if (!p->deadline_ns)
+		return -1;
+	left = (p->deadline_ns - clock_monotonic_ns() + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC;
+	if (left <= 0 && !p->ended) {
+		complain("the command ran longer than %llu s (--timeout)", (unsigned long long)p->timeout_s);
+		end(p, 1);
+	}
+	return (int)MAX(0, MIN(left, 1000000));
+}
+
+/** on_signal() - The first goes to the command, the second ends the sandbox. */
+static void on_signal(struct pump *p)
 {
 	struct signalfd_siginfo info;
 
-	if (read(fd, &info, sizeof(info)) != sizeof(info))
+	if (read(p->signal_fd, &info, sizeof(info)) != sizeof(info))
 		return;
 	if (info.ssi_signo == SIGWINCH) {
 		send_size(p);
 		return;
 	}
-	if (++p->signals > 1) {
-		fprintf(stderr, "msb: second signal, ending the sandbox\n");
+	/* Without its terminal an interactive command has nobody to talk to, and no second signal will come. */
+	if (++p->signals > 1 || (p->tty && info.ssi_signo == SIGHUP)) {
+		if (info.ssi_signo != SIGHUP)
+			complain("second signal: the sandbox was ended");
 		end(p, 128 + (int)info.ssi_signo);
 		return;
 	}
 	send_signal(p, (int)info.ssi_signo);
 }
 
-/** write_output() - To our stdout or stderr. */
+/** flush_out() - Frames to the guest. */
+static void flush_out(struct pump *p)
+{
+	ssize_t n = send(p->s->fd, p->out.data, p->out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+	if (n > 0)
+		buf_consume(&p->out, (size_t)n);
+	/* A broken connection is seen by the reading side, which still gets what the command said last. */
+	else if (n < 0 && errno != EAGAIN && errno != EINTR)
+		buf_consume(&p->out, p->out.len);
+}
+
+/** wait_writable() - Until fd takes output; signals and the time limit still count. Return: false when it is over. */
+static bool wait_writable(struct pump *p, int fd)
+{
+	while (!p->ended) {
+		struct pollfd fds[2] = {
+			{ .fd = fd, .events = POLLOUT },
+			{ .fd = p->signal_fd, .events = POLLIN },
+		};
+		int left = time_left_ms(p);
+
+		if (p->ended || poll(fds, 2, left) < 0)
+			continue; /* EINTR */
+		if (fds[1].revents) {
+			on_signal(p);
+			if (p->out.len)
+				flush_out(p);
+		}
+		if (fds[0].revents)
+			return !p->ended;
+	}
+	return false;
+}
+
+/**
+ * write_output() - To our stdout or stderr. A reader that is slow stops only this: what is writable by poll() takes
+ * PIPE_BUF bytes without blocking (pipe(7)).
+ */
 static void write_output(struct pump *p, int fd, const struct frame *f)
 {
 	size_t done = 0;
 
-	while (done < f->body_len) {
-		ssize_t n = write(fd, f->body + done, f->body_len - done);
+	while (done < f->body_len && wait_writable(p, fd)) {
+		ssize_t n = write(fd, f->body + done, MIN(f->body_len - done, PIPE_BUF));
 
 		if (n >= 0) {
 			done += (size_t)n;
 			continue;
 		}
-		if (errno == EINTR)
+		if (errno == EINTR || errno == EAGAIN)
 			continue;
-		if (errno == EAGAIN) {
-			struct pollfd w = { .fd = fd, .events = POLLOUT };
-
-			poll(&w, 1, -1);
-			continue;
-		}
 		if (fd == STDERR_FILENO)
 			return; /* nowhere to complain */
-		if (errno != EPIPE)
-			fprintf(stderr, "error: write to standard output: %s\n", strerror(errno));
-		end(p, errno == EPIPE ? 128 + SIGPIPE : EXIT_MSB_FAILED);
-		return;
+		if (errno == EPIPE) {
+			end(p, 128 + SIGPIPE);
+			return;
+		}
+		complain("write to standard output: %s", strerror(errno));
+		end(p, EXIT_MSB_FAILED);
 	}
+}
+
+/** end_malformed() - The guest does not keep to the protocol. */
+static void end_malformed(struct pump *p)
+{
+	complain("the sandbox sent a malformed frame and was ended");
+	end(p, EXIT_MSB_FAILED);
 }
 
 /** on_frame() - From the guest. */
@@ -156,11 +240,10 @@ static void on_frame(struct pump *p, const struct frame *f)
 		write_output(p, STDERR_FILENO, f);
 		break;
 	case FRAME_EXITED:
-		p->s->exited = true;
 		if (msg_decode_exited(f->body, f->body_len, &m))
 			end(p, m.signaled ? 128 + (int)(m.code & 0x7f) : (int)(m.code & 0xff));
 		else
-			end(p, EXIT_MSB_FAILED);
+			end_malformed(p);
 		break;
 	default:
 		break;
@@ -175,6 +258,7 @@ static void on_session(struct pump *p)
 	size_t used_all = 0;
 
 	if (!to) {
+		complain("out of memory");
 		end(p, EXIT_MSB_FAILED);
 		return;
 	}
@@ -189,7 +273,7 @@ static void on_session(struct pump *p)
 		if (r == FRAME_MORE)
 			break;
 		if (r == FRAME_BAD) {
-			end(p, EXIT_MSB_FAILED);
+			end_malformed(p);
 			break;
 		}
 		on_frame(p, &f);
@@ -197,7 +281,7 @@ static void on_session(struct pump *p)
 	}
 	buf_consume(&p->in, used_all);
 	if (n <= 0 && !p->ended)
-		end(p, EXIT_MSB_FAILED);
+		end_lost(p);
 }
 
 /** on_stdin() - Our standard input has something, or ended. */
@@ -216,21 +300,12 @@ static void on_stdin(struct pump *p)
 	frame_append(&p->out, FRAME_STDIN_EOF, 1, NULL, 0);
 }
 
-/** flush_out() - Frames to the guest. */
-static void flush_out(struct pump *p)
-{
-	ssize_t n = send(p->s->fd, p->out.data, p->out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
-
-	if (n > 0)
-		buf_consume(&p->out, (size_t)n);
-	/* A broken connection is seen by the reading side, which still gets what the command said last. */
-	else if (n < 0 && errno != EAGAIN && errno != EINTR)
-		buf_consume(&p->out, p->out.len);
-}
-
 int attach(struct run_session *s, bool tty, bool stdin_open, int signal_fd, uint64_t timeout_s)
 {
-	struct pump p = { .s = s, .stdin_open = stdin_open, .in = BUF_INIT(IN_MAX), .out = BUF_INIT(OUT_MAX) };
+	struct pump p = {
+		.s = s, .tty = tty, .stdin_open = stdin_open, .signal_fd = signal_fd, .timeout_s = timeout_s,
+		.in = BUF_INIT(IN_MAX), .out = BUF_INIT(OUT_MAX),
+	};
 
 	if (timeout_s)
 		p.deadline_ns = clock_monotonic_ns() + (int64_t)timeout_s * NSEC_PER_SEC;
@@ -243,19 +318,12 @@ int attach(struct run_session *s, bool tty, bool stdin_open, int signal_fd, uint
 			{ .fd = signal_fd, .events = POLLIN },
 			{ .fd = p.stdin_open && room ? STDIN_FILENO : -1, .events = POLLIN },
 		};
-		int64_t left_ms = p.deadline_ns ? (p.deadline_ns - clock_monotonic_ns()) / NSEC_PER_MSEC : -1;
+		int left = time_left_ms(&p);
 
-		if (p.deadline_ns && left_ms <= 0) {
-			terminal_restore();
-			fprintf(stderr, "error: the command ran longer than %llu s (--timeout)\n", (unsigned long long)timeout_s);
-			s->exited = true;
-			end(&p, 1);
-			break;
-		}
-		if (poll(fds, 3, (int)MIN(left_ms, 1000000)) < 0 && errno != EINTR)
-			break;
+		if (p.ended || poll(fds, 3, left) < 0)
+			continue; /* EINTR */
 		if (fds[1].revents)
-			on_signal(&p, signal_fd);
+			on_signal(&p);
 		if (fds[2].revents)
 			on_stdin(&p);
 		if (p.out.len)

@@ -32,6 +32,8 @@ struct string_list {
 struct parsed {
 	const char *words[64]; /* positional words */
 	size_t word_count;
+	char **extra;	/* from the first word too many to the end of the line */
+	size_t extra_count;
 	char **tail; /* after -- */
 	size_t tail_count;
 	bool has_tail, help;
@@ -44,11 +46,16 @@ struct command {
 
 /** usage_error() - Print the error object as a usage error. Return: EXIT_USAGE. */
 int usage_error(const struct error *err);
+/** colour() - May escape sequences be written to this descriptor? A terminal, and NO_COLOR is not set. */
+bool colour(int fd);
 /** print_error() - "error: text" and the hint. */
 void print_error(const struct error *err);
-/** parse_options() - Options before and after words, --name=value, -n value, -nVALUE, clusters of flags. */
-int parse_options(const struct option_row *rows, size_t count, int argc, char **argv, struct parsed *out,
-		  struct error *err);
+/**
+ * parse_options() - Options before and after words, --name=value, -n value, -nVALUE, clusters of flags.
+ * @max_words: words beyond them end the parsing and are left in out->extra: the caller says what it makes of them
+ */
+int parse_options(const struct option_row *rows, size_t count, size_t max_words, int argc, char **argv,
+		  struct parsed *out, struct error *err);
 /** print_help() - Usage, summary and options. */
 void print_help(const struct command *c, const struct option_row *rows, size_t count);
 /** nearest() - The word of a list closest to what was typed, or NULL when none is close. */
@@ -62,5 +69,6 @@ int command_load(int argc, char **argv);
 int command_images(int argc, char **argv);
 int command_rmi(int argc, char **argv);
 int command_doctor(int argc, char **argv);
+int command_completion(int argc, char **argv);
 
 #endif

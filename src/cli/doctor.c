@@ -7,6 +7,7 @@
 
 #include "base/fd.h"
 #include "cli/cli.h"
+#include "confine/confine.h"
 #include "hypervisor/hypervisor.h"
 
 /** row() - One finding. */
@@ -15,6 +16,35 @@ static void row(const char *mark, const char *what, const char *detail, const ch
 	printf("  %s %-22s %s\n", mark, what, detail);
 	if (hint && hint[0])
 		printf("      → %s\n", hint);
+}
+
+/** confinement_row() - What this host grants to lock in the machine's processes. */
+static void confinement_row(void)
+{
+	static const struct {
+		unsigned int rung;
+		const char *name;
+	} names[] = {
+		{ CONFINE_NO_NEW_PRIVS, "no_new_privs" }, { CONFINE_NAMESPACES, "namespaces" },
+		{ CONFINE_EMPTY_ROOT, "empty root" },	  { CONFINE_OWN_PROC, "own /proc" },
+		{ CONFINE_LANDLOCK, "Landlock" },	  { CONFINE_SECCOMP, "seccomp" },
+	};
+	struct confine_report report;
+	struct buf got = BUF_INIT(256), missing = BUF_INIT(256), hint = BUF_INIT(600);
+
+	confine_probe(&report);
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		struct buf *list = report.rungs & names[i].rung ? &got : &missing;
+
+		buf_printf(list, "%s%s", list->len ? ", " : "", names[i].name);
+	}
+	if (missing.len)
+		buf_printf(&hint, "this host does not grant: %s%s%s", buf_cstr(&missing), report.note[0] ? "; " : "",
+			   report.note);
+	row(missing.len ? "!" : "✓", "confinement", got.len ? buf_cstr(&got) : "none", hint.len ? buf_cstr(&hint) : NULL);
+	buf_free(&got);
+	buf_free(&missing);
+	buf_free(&hint);
 }
 
 int command_doctor(int argc, char **argv)
@@ -28,11 +58,15 @@ int command_doctor(int argc, char **argv)
 	_cleanup_fd_ int home = -1;
 	bool ok = true, qemu;
 
-	if (parse_options(NULL, 0, argc, argv, &p, &err) < 0)
+	if (parse_options(NULL, 0, 0, argc, argv, &p, &err) < 0)
 		return usage_error(&err);
 	if (p.help) {
 		print_help(&help, NULL, 0);
 		return 0;
+	}
+	if (p.extra_count) {
+		err_set(&err, ERR_USAGE, 0, "doctor: unexpected \"%.100s\"", p.extra[0]);
+		return usage_error(&err);
 	}
 	uname(&u);
 	printf("Platform:       %s %s %s\nVersion:        msb %s\n", u.sysname, u.machine, u.release, MSB_VERSION);
@@ -67,6 +101,12 @@ int command_doctor(int argc, char **argv)
 		row("✓", "mke2fs", "writable disks are ext4 files", NULL);
 	else
 		row("!", "mke2fs", "not found: writable layers live in memory", "apt-get install e2fsprogs");
+	if (access(paths.home, W_OK) == 0)
+		row("✓", "state folder", "writable", NULL);
+	else
+		row("✗", "state folder", "not writable", "set MSB_HOME to a folder of yours");
+	ok &= access(paths.home, W_OK) == 0;
+	confinement_row();
 	printf("\n%s\n", ok ? "Host setup is ready." : "Something is missing; see ✗ above.");
 	return ok ? 0 : 1;
 }

@@ -43,15 +43,15 @@ int command_load(int argc, char **argv)
 	struct error err = ERROR_INIT;
 	struct parsed p;
 
-	if (parse_options(rows, ARRAY_LEN(rows), argc, argv, &p, &err) < 0)
+	if (parse_options(rows, ARRAY_LEN(rows), 0, argc, argv, &p, &err) < 0)
 		return usage_error(&err);
 	if (p.help) {
 		print_help(&help, rows, ARRAY_LEN(rows));
 		return 0;
 	}
-	if (p.word_count) {
-		err_set(&err, ERR_USAGE, 0, "load: unexpected \"%s\"", p.words[0]);
-		err_hint(&err, "did you mean: msb load -i %s", p.words[0]);
+	if (p.extra_count) {
+		err_set(&err, ERR_USAGE, 0, "load: unexpected \"%s\"", p.extra[0]);
+		err_hint(&err, "did you mean: msb load -i %s", p.extra[0]);
 		return usage_error(&err);
 	}
 	if (!input && isatty(STDIN_FILENO)) {
@@ -138,15 +138,15 @@ int command_images(int argc, char **argv)
 	size_t count;
 	int rc;
 
-	if (parse_options(rows, ARRAY_LEN(rows), argc, argv, &p, &err) < 0)
+	if (parse_options(rows, ARRAY_LEN(rows), 0, argc, argv, &p, &err) < 0)
 		return usage_error(&err);
 	if (p.help) {
 		print_help(&help, rows, ARRAY_LEN(rows));
 		return 0;
 	}
-	if (p.word_count || (format && strcmp(format, "json") != 0)) {
-		err_set(&err, ERR_USAGE, 0, p.word_count ? "images: unexpected \"%s\"" : "--format: \"%s\" is not json",
-			p.word_count ? p.words[0] : format);
+	if (p.extra_count || (format && strcmp(format, "json") != 0)) {
+		err_set(&err, ERR_USAGE, 0, p.extra_count ? "images: unexpected \"%s\"" : "--format: \"%s\" is not json",
+			p.extra_count ? p.extra[0] : format);
 		return usage_error(&err);
 	}
 	store = open_store(&paths, &err);
@@ -185,14 +185,15 @@ int command_rmi(int argc, char **argv)
 	struct parsed p;
 	int status = 0;
 
-	if (parse_options(rows, ARRAY_LEN(rows), argc, argv, &p, &err) < 0)
+	if (parse_options(rows, ARRAY_LEN(rows), ARRAY_LEN(p.words), argc, argv, &p, &err) < 0)
 		return usage_error(&err);
 	if (p.help) {
 		print_help(&help, rows, ARRAY_LEN(rows));
 		return 0;
 	}
-	if (p.word_count == 0) {
-		err_set(&err, ERR_USAGE, 0, "rmi: which image?");
+	if (p.word_count == 0 || p.extra_count) {
+		err_set(&err, ERR_USAGE, 0, p.extra_count ? "rmi: more than %zu images" : "rmi: which image?",
+			ARRAY_LEN(p.words));
 		return usage_error(&err);
 	}
 	store = open_store(&paths, &err);

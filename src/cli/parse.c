@@ -1,16 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "base/log.h"
 #include "base/macros.h"
 #include "base/num.h"
 #include "cli/cli.h"
+#include "cli/units.h"
+
+bool colour(int fd)
+{
+	const char *no = getenv("NO_COLOR"), *term = getenv("TERM");
+
+	return isatty(fd) && !(no && *no) && term && *term && strcmp(term, "dumb") != 0;
+}
 
 void print_error(const struct error *err)
 {
 	if (!err->text[0])
 		return; /* a helper program has printed it */
-	fprintf(stderr, "error: %s\n", err->text);
+	fprintf(stderr, "%serror:%s %s\n", colour(2) ? "\033[1;31m" : "", colour(2) ? "\033[0m" : "", err->text);
 	if (err->hint[0])
 		fprintf(stderr, "  → %s\n", err->hint);
 }
@@ -60,51 +71,6 @@ const char *nearest(const char *typed, const char *const *words, size_t count)
 	return best;
 }
 
-/** set_size() - SIZE: MiB, NM, NG with decimals. */
-static int set_size(const struct option_row *row, const char *v, struct error *err)
-{
-	char digits[32];
-	const char *dot = strchr(v, '.');
-	size_t n = strspn(v, "0123456789.");
-	uint64_t whole = 0, tenths = 0, mib;
-	bool giga = v[n] == 'G' || v[n] == 'g', mega = v[n] == 'M' || v[n] == 'm';
-
-	if (n == 0 || n >= sizeof(digits) || (v[n] && !giga && !mega) || (v[n] && v[n + 1]) || (dot && !giga)) {
-		err_set(err, ERR_USAGE, 0, "--%s: \"%s\" is not a size", row->name, v);
-		if (v[n] && (v[n + 1] == 'B' || v[n + 1] == 'b' || v[n + 1] == 'i'))
-			return err_hint(err, "use %.*s%c, for example 512M or 1.5G", (int)n, v, v[n]);
-		return err_hint(err, "use 512M, 1G or 1.5G (a bare number is MiB)");
-	}
-	snprintf(digits, sizeof(digits), "%.*s", (int)(dot ? (size_t)(dot - v) : n), v);
-	if (!num_parse_u64(digits, 1u << 24, &whole) || (dot && (!(dot[1] >= '0' && dot[1] <= '9') || dot + 2 != v + n)))
-		return err_set(err, ERR_USAGE, 0, "--%s: \"%s\" is not a size", row->name, v);
-	if (dot)
-		tenths = (uint64_t)(dot[1] - '0');
-	mib = giga ? whole * 1024 + tenths * 1024 / 10 : whole;
-	if (mib < row->min || mib > row->max) {
-		err_set(err, ERR_USAGE, 0, "--%s: \"%s\" is out of range", row->name, v);
-		return err_hint(err, "use a size from %lluM up", (unsigned long long)row->min);
-	}
-	*(uint64_t *)row->target = mib;
-	return 0;
-}
-
-/** set_duration() - 30s, 5m, 1h or bare seconds. */
-static int set_duration(const struct option_row *row, const char *v, struct error *err)
-{
-	char digits[16];
-	size_t n = strspn(v, "0123456789");
-	uint64_t unit = v[n] == 'm' ? 60 : v[n] == 'h' ? 3600 : 1, value;
-
-	snprintf(digits, sizeof(digits), "%.*s", (int)MIN(n, sizeof(digits)), v);
-	if (n == 0 || (v[n] && !strchr("smh", v[n])) || (v[n] && v[n + 1]) || !num_parse_u64(digits, 100000000, &value) || !value) {
-		err_set(err, ERR_USAGE, 0, "--%s: \"%s\" is not a duration", row->name, v);
-		return err_hint(err, "use 30s, 5m or 1h");
-	}
-	*(uint64_t *)row->target = value * unit;
-	return 0;
-}
-
 /** set_value() - One option's value into its target. */
 static int set_value(const struct option_row *row, const char *v, struct error *err)
 {
@@ -123,14 +89,14 @@ static int set_value(const struct option_row *row, const char *v, struct error *
 		list->item[list->count++] = v;
 		return 0;
 	case OPTION_SIZE:
-		return set_size(row, v, err);
+		return unit_size_mib(row->name, v, row->min, row->max, row->target, err);
 	case OPTION_NUMBER:
 		if (num_parse_u64(v, row->max, row->target) && *(uint64_t *)row->target >= row->min)
 			return 0;
 		return err_set(err, ERR_USAGE, 0, "--%s: \"%s\" is not a number from %llu to %llu", row->name, v,
 			       (unsigned long long)row->min, (unsigned long long)row->max);
 	case OPTION_DURATION:
-		return set_duration(row, v, err);
+		return unit_duration(row->name, v, row->target, err);
 	case OPTION_LATER:
 		err_set(err, ERR_USAGE, 0, "--%s is not available in this version", row->name);
 		return err_hint(err, "docs/architecture.md lists what is not there yet");
@@ -179,6 +145,10 @@ static int long_option(const struct option_row *rows, size_t count, const char *
 			return err_set(err, ERR_USAGE, 0, "--%s needs a value (%s)", name, rows[r].value_name);
 		return set_value(&rows[r], argv[++*i], err);
 	}
+	if (!eq && log_level_parse(name) >= 0) {
+		log_setup((enum log_level)log_level_parse(name), STDERR_FILENO, NULL);
+		return 0;
+	}
 	return unknown(rows, count, name, err);
 }
 
@@ -210,8 +180,8 @@ static int short_options(const struct option_row *rows, size_t count, const char
 	return 0;
 }
 
-int parse_options(const struct option_row *rows, size_t count, int argc, char **argv, struct parsed *out,
-		  struct error *err)
+int parse_options(const struct option_row *rows, size_t count, size_t max_words, int argc, char **argv,
+		  struct parsed *out, struct error *err)
 {
 	*out = (struct parsed){ 0 };
 	for (int i = 0; i < argc; i++) {
@@ -229,8 +199,12 @@ int parse_options(const struct option_row *rows, size_t count, int argc, char **
 			return 0;
 		}
 		if (a[0] != '-' || !a[1]) {
-			if (out->word_count == ARRAY_LEN(out->words))
-				return err_set(err, ERR_USAGE, 0, "too many words");
+			if (out->word_count == MIN(max_words, ARRAY_LEN(out->words))) {
+				/* What follows is not ours to judge: options of a command that lacks its "--". */
+				out->extra = argv + i;
+				out->extra_count = (size_t)(argc - i);
+				return 0;
+			}
 			out->words[out->word_count++] = a;
 			continue;
 		}

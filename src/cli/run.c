@@ -6,13 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "base/num.h"
 #include "cli/cli.h"
+#include "cli/units.h"
 
 #define MEMORY_MIB_MAX (1u << 22)
 #define ENV_FILE_MAX (1u << 20)
@@ -61,34 +60,14 @@ static const struct option_row rows[] = {
 static const struct command help = { "run", "Run a command in a fresh virtual machine made from an image.",
 				     "[OPTIONS] IMAGE [-- COMMAND...]", NULL };
 
-/** add_env() - KEY=VALUE as it is; KEY alone from our environment. */
-static int add_env(struct string_list *env, const char *entry, struct error *err)
+/** add_env() - One more entry. @option: where it came from. */
+static int add_env(struct string_list *env, const char *option, const char *entry, struct error *err)
 {
-	const char *value;
-	char *copy;
-	int n;
-
-	if (entry[0] == '=' || !entry[0])
-		return err_set(err, ERR_USAGE, 0, "--env: \"%s\" is not KEY=VALUE", entry);
-	if (strncmp(entry, "MSB_", 4) == 0) {
-		err_set(err, ERR_USAGE, 0, "--env: names beginning with MSB_ are reserved");
-		return err_hint(err, "choose another name");
-	}
 	if (env->count == ARGS_LIST_MAX)
-		return err_set(err, ERR_USAGE, 0, "--env: more than %d variables", ARGS_LIST_MAX);
-	if (strchr(entry, '=')) {
-		env->item[env->count++] = entry;
-		return 0;
-	}
-	value = getenv(entry);
-	if (!value) {
-		err_set(err, ERR_USAGE, 0, "--env: %s is not set on this host", entry);
-		return err_hint(err, "use -e %s=VALUE", entry);
-	}
-	n = asprintf(&copy, "%s=%s", entry, value);
-	if (n < 0)
-		return err_set(err, ERR_NO_MEMORY, 0, "out of memory");
-	env->item[env->count++] = copy; /* lives as long as the process */
+		return err_set(err, ERR_USAGE, 0, "--%s: more than %d variables", option, ARGS_LIST_MAX);
+	if (unit_env(option, entry, &env->item[env->count], err) < 0)
+		return -(int)err->code;
+	env->count++;
 	return 0;
 }
 
@@ -105,44 +84,11 @@ static int add_env_file(struct string_list *env, const char *path, struct error 
 		char *line = strsep(&rest, "\n");
 
 		line += strspn(line, " \t");
-		if (*line && *line != '#' && add_env(env, line, err) < 0)
+		line[strcspn(line, "\r")] = '\0';
+		if (*line && *line != '#' && add_env(env, "env-file", line, err) < 0)
 			return -(int)err->code;
 	}
 	return 0;
-}
-
-/** parse_rlimit() - NAME=SOFT[:HARD]. */
-static int parse_rlimit(const char *text, struct msg_rlimit *out, struct error *err)
-{
-	static const struct { const char *name; int resource; } names[] = {
-		{ "cpu", RLIMIT_CPU },	     { "fsize", RLIMIT_FSIZE },	      { "data", RLIMIT_DATA },
-		{ "stack", RLIMIT_STACK },   { "core", RLIMIT_CORE },	      { "rss", RLIMIT_RSS },
-		{ "nproc", RLIMIT_NPROC },   { "nofile", RLIMIT_NOFILE },     { "memlock", RLIMIT_MEMLOCK },
-		{ "as", RLIMIT_AS },	     { "locks", RLIMIT_LOCKS },	      { "sigpending", RLIMIT_SIGPENDING },
-		{ "msgqueue", RLIMIT_MSGQUEUE }, { "nice", RLIMIT_NICE },     { "rtprio", RLIMIT_RTPRIO },
-		{ "rttime", RLIMIT_RTTIME },
-	};
-	char copy[128];
-	char *value, *hard;
-
-	snprintf(copy, sizeof(copy), "%s", text);
-	value = strchr(copy, '=');
-	if (value)
-		*value++ = '\0';
-	hard = value ? strchr(value, ':') : NULL;
-	if (hard)
-		*hard++ = '\0';
-	for (size_t i = 0; value && i < ARRAY_LEN(names); i++) {
-		if (strcmp(copy, names[i].name) != 0)
-			continue;
-		out->resource = (uint64_t)names[i].resource;
-		if (num_parse_u64(value, UINT64_MAX, &out->soft) && num_parse_u64(hard ? hard : value, UINT64_MAX, &out->hard) &&
-		    out->soft <= out->hard)
-			return 0;
-		break;
-	}
-	err_set(err, ERR_USAGE, 0, "--rlimit: \"%s\" is not NAME=SOFT[:HARD]", text);
-	return err_hint(err, "for example nofile=1024:4096; names are those of ulimit, soft is at most hard");
 }
 
 /** choose() - --hypervisor, else MSB_HYPERVISOR, else auto. */
@@ -166,19 +112,25 @@ static int choose(enum hypervisor_choice *out, struct error *err)
 /** check_words() - Exactly one image, the command behind --. */
 static int check_words(const struct parsed *p, struct error *err)
 {
-	struct buf line = BUF_INIT(400);
+	struct buf line = BUF_INIT(90);
+	const char *words;
 
 	if (p->word_count == 0) {
 		err_set(err, ERR_USAGE, 0, "run: which image?");
 		return err_hint(err, "msb run IMAGE -- COMMAND; msb images lists what is here");
 	}
-	if (p->word_count == 1)
+	if (p->extra_count == 0)
 		return 0;
-	for (size_t i = 1; i < p->word_count; i++)
-		buf_printf(&line, " %s", p->words[i]);
-	err_set(err, ERR_USAGE, 0, "run: unexpected \"%s\" after the image", p->words[1]);
-	if (!line.failed)
-		err_hint(err, "did you mean: msb run %.60s --%.80s", p->words[0], buf_cstr(&line));
+	if (o.rm && p->words[0][0] == '/') { /* "--rm PATH" of other releases: removes it before the boot */
+		err_set(err, ERR_USAGE, 0, "--rm %.100s: removing paths is not supported yet", p->words[0]);
+		return err_hint(err, "a bare --rm (remove the sandbox at its end) is what run does anyway");
+	}
+	for (size_t i = 0; i < p->extra_count; i++)
+		if (strcmp(p->extra[i], "--") != 0)
+			buf_printf(&line, " %s", p->extra[i]);
+	words = buf_cstr(&line);
+	err_set(err, ERR_USAGE, 0, "run: unexpected \"%.100s\" after the image: a command follows \"--\"", p->extra[0]);
+	err_hint(err, "did you mean: msb run %.40s --%s", p->words[0], words ? words : " ...");
 	buf_free(&line);
 	return -(int)ERR_USAGE;
 }
@@ -253,17 +205,18 @@ static int run_session(const struct run_spec *spec, bool quiet)
 		fprintf(stderr, "warn: no command provided and stdin is not a terminal\n");
 		return 0;
 	}
-	if (s.note_fallback && !quiet)
+	if (s.note_fallback && !quiet && isatty(STDERR_FILENO))
 		fprintf(stderr, "note: running on QEMU's software CPU, which is slower: %s (msb doctor says more)\n",
 			s.fallback_reason);
 	status = attach(&s, spec->tty, spec->stdin_open, signals, o.timeout);
-	if (status == 128 + SIGPIPE)
-		s.exited = true;
-	if (engine_run_finish(&s, &err) < 0) {
-		print_error(&err);
-		return EXIT_MSB_FAILED;
+	if (s.exited) {
+		engine_run_finish(&s, NULL);
+		return status;
 	}
-	return status;
+	if (engine_run_finish(&s, &err) == 0)
+		err_set(&err, ERR_CLOSED, 0, "the sandbox ended unexpectedly");
+	print_error(&err);
+	return EXIT_MSB_FAILED;
 }
 
 int command_run(int argc, char **argv)
@@ -277,7 +230,7 @@ int command_run(int argc, char **argv)
 	struct winsize w = { 0 };
 	bool terminal = isatty(STDIN_FILENO);
 
-	if (parse_options(rows, ARRAY_LEN(rows), argc, argv, &p, &err) < 0)
+	if (parse_options(rows, ARRAY_LEN(rows), 1, argc, argv, &p, &err) < 0)
 		return usage_error(&err);
 	if (p.help) {
 		print_help(&help, rows, ARRAY_LEN(rows));
@@ -290,20 +243,26 @@ int command_run(int argc, char **argv)
 		return usage_error(&err);
 	}
 	for (size_t i = 0; i < o.env_files.count; i++)
-		if (add_env_file(&env, o.env_files.item[i], &err) < 0)
-			return usage_error(&err);
+		if (add_env_file(&env, o.env_files.item[i], &err) < 0) {
+			print_error(&err);
+			return exit_status(&err);
+		}
 	for (size_t i = 0; i < o.env.count; i++)
-		if (add_env(&env, o.env.item[i], &err) < 0)
+		if (add_env(&env, "env", o.env.item[i], &err) < 0)
 			return usage_error(&err);
 	if (o.rlimits.count > MSG_RLIMITS_MAX) {
 		err_set(&err, ERR_USAGE, 0, "--rlimit: given more than %d times", MSG_RLIMITS_MAX);
 		return usage_error(&err);
 	}
 	for (size_t i = 0; i < o.rlimits.count; i++)
-		if (parse_rlimit(o.rlimits.item[i], &limits[i], &err) < 0)
+		if (unit_rlimit("rlimit", o.rlimits.item[i], &limits[i], &err) < 0)
 			return usage_error(&err);
 	if (o.hostname && (!o.hostname[0] || strlen(o.hostname) > MSG_HOSTNAME_MAX)) {
 		err_set(&err, ERR_USAGE, 0, "--hostname: must be 1 to %d bytes", MSG_HOSTNAME_MAX);
+		return usage_error(&err);
+	}
+	if (o.shell && (!o.shell[0] || strcmp(o.shell, "/") == 0 || strpbrk(o.shell, " \t\r\n"))) {
+		err_set(&err, ERR_USAGE, 0, "--shell: \"%s\" is not a program", o.shell);
 		return usage_error(&err);
 	}
 	if (o.workdir && o.workdir[0] != '/') {
@@ -315,7 +274,8 @@ int command_run(int argc, char **argv)
 		return EXIT_MSB_FAILED;
 	}
 	engine_sweep(&paths);
-	ioctl(STDIN_FILENO, TIOCGWINSZ, &w);
+	if (ioctl(STDIN_FILENO, TIOCGWINSZ, &w) < 0 || !w.ws_row || !w.ws_col)
+		w = (struct winsize){ .ws_row = 24, .ws_col = 80 };
 	spec.image = p.words[0];
 	spec.command = p.tail;
 	spec.command_count = p.tail_count;
@@ -336,6 +296,8 @@ int command_run(int argc, char **argv)
 	spec.rows = w.ws_row;
 	spec.cols = w.ws_col;
 	spec.term = getenv("TERM");
+	if (spec.term && (!*spec.term || strcmp(spec.term, "dumb") == 0))
+		spec.term = NULL;
 	spec.progress_fd = -1;
 	return run_session(&spec, o.quiet);
 }
