@@ -188,7 +188,7 @@ BAD = [
     (["run"], 2, b"which image"),
     (["run", "nosuch:1", "--", "true"], 125, b"nosuch"),
     (["run", "BAD NAME", "--", "true"], 125, b"BAD NAME"),
-    (["run", IMAGE, "ls", "-la"], 2, b"unknown option"),
+    (["run", IMAGE, "ls", "-la"], 2, b"-- ls -la"),
     (["run", IMAGE, "ls"], 2, b"did you mean: msb run"),
     (["run", "-m", "0", IMAGE], 2, b"--memory"),
     (["run", "-m", "512MB", IMAGE], 2, b"use 512M"),
