@@ -27,6 +27,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "confine/confine.h"
 #include "hypervisor/hypervisor.h"
 #include "virtio/device.h"
 #include "virtio/transport.h"
@@ -281,7 +282,10 @@ int monitor_main(const struct monitor_config *cfg)
 		tell(&m, MONITOR_FAILED, 0, err.text);
 		return 1;
 	}
-	rc = loop_run(m.loop, &err);
+	/* Everything is open: from here on no file, socket or program, in any of the threads. */
+	rc = confine_deny_dangerous(CONFINE_DENY_OPEN | CONFINE_DENY_FORK, &err);
+	if (rc == 0)
+		rc = loop_run(m.loop, &err);
 	if (rc >= 0)
 		rc = finish(&m, rc == 1, &err);
 	if (rc < 0) {
