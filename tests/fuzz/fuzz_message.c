@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+// sources: src/proto/message.c src/proto/cbor.c src/base/buf.c src/base/log.c src/base/error.c
+/*
+ * The first byte chooses the message, the rest is its body. What decodes has its strings in the input, is encoded
+ * again, decodes again, and is encoded to the same bytes from then on.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/macros.h"
+#include "proto/message.h"
+
+/** inside() - A string that lies in the input, its NUL included. */
+static void inside(const char *s, const uint8_t *p, size_t n)
+{
+	if (s && ((const uint8_t *)s < p || !memchr(s, 0, n - (size_t)((const uint8_t *)s - p))))
+		abort();
+}
+
+/** inside_all() - Every string of a list. */
+static void inside_all(const struct msg_strings *list, const uint8_t *p, size_t n)
+{
+	if (list->count > MSG_STRINGS_MAX)
+		abort();
+	for (uint32_t i = 0; i < list->count; i++) {
+		if (!list->item[i])
+			abort();
+		inside(list->item[i], p, n);
+	}
+}
+
+#define TRIP(name)                                                                                                     \
+	static struct msg_##name *trip_##name(const uint8_t *p, size_t n)                                              \
+	{                                                                                                              \
+		static struct msg_##name m, second;                                                                    \
+		struct buf a = BUF_INIT(MIB(2)), b = BUF_INIT(MIB(2));                                                 \
+                                                                                                                       \
+		if (!msg_decode_##name(p, n, &m))                                                                      \
+			return NULL;                                                                                   \
+		if (!msg_encode_##name(&a, &m) || !msg_decode_##name(a.data, a.len, &second) ||                        \
+		    !msg_encode_##name(&b, &second) || a.len != b.len || memcmp(a.data, b.data, a.len) != 0)           \
+			abort();                                                                                       \
+		buf_free(&a);                                                                                          \
+		buf_free(&b);                                                                                          \
+		return &m;                                                                                             \
+	}
+
+TRIP(hello)
+TRIP(boot)
+TRIP(ready)
+TRIP(failed)
+TRIP(exec)
+TRIP(started)
+TRIP(resize)
+TRIP(signal)
+TRIP(clock)
+TRIP(exited)
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
+{
+	const struct msg_boot *boot;
+	const struct msg_failed *failed;
+	const struct msg_exec *exec;
+	unsigned int kind = n ? data[0] % 10 : 0;
+
+	if (n == 0)
+		return 0;
+	data++;
+	n--;
+	switch (kind) {
+	case 0:
+		boot = trip_boot(data, n);
+		if (boot) {
+			inside(boot->hostname, data, n);
+			inside(boot->user, data, n);
+			inside(boot->workdir, data, n);
+			inside_all(&boot->env, data, n);
+		}
+		break;
+	case 1:
+		exec = trip_exec(data, n);
+		if (exec) {
+			inside(exec->cwd, data, n);
+			inside(exec->user, data, n);
+			inside_all(&exec->argv, data, n);
+			inside_all(&exec->env, data, n);
+		}
+		break;
+	case 2:
+		failed = trip_failed(data, n);
+		if (failed)
+			inside(failed->text, data, n);
+		break;
+	case 3:
+		trip_hello(data, n);
+		break;
+	case 4:
+		trip_ready(data, n);
+		break;
+	case 5:
+		trip_started(data, n);
+		break;
+	case 6:
+		trip_resize(data, n);
+		break;
+	case 7:
+		trip_signal(data, n);
+		break;
+	case 8:
+		trip_clock(data, n);
+		break;
+	default:
+		trip_exited(data, n);
+	}
+	return 0;
+}
