@@ -34,6 +34,9 @@ bool fail(struct failure *f, enum msg_failure kind, int sys_errno, const char *f
 /** root_build() - Mount the image and its upper, /proc and friends; make it the root directory. */
 bool root_build(const struct msg_boot *boot, struct failure *f);
 
+/** root_freeze() - Make the writable disk read-only, its journal empty; for power-off, when no process is left. */
+void root_freeze(void);
+
 /**
  * user_resolve() - USER grammar: name, uid, name:group, uid:gid and mixes; "" or NULL: root. Reads /etc/passwd and
  * /etc/group as they are below the current root (no NSS). Numeric ids need no entry.

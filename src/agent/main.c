@@ -28,7 +28,11 @@
 
 struct defaults defaults;
 
+#define TERM_GRACE_NS (500 * NSEC_PER_MSEC)
+#define KILL_GRACE_NS (500 * NSEC_PER_MSEC)
+
 static struct loop *loop;
+static bool booted; /* the first BOOT was taken: sessions may come */
 static int control = -1;
 static struct buf control_in = BUF_INIT(FRAME_BODY_MAX + 2 * FRAME_HEADER_SIZE + 4096);
 
@@ -44,12 +48,44 @@ bool fail(struct failure *f, enum msg_failure kind, int sys_errno, const char *f
 	return false;
 }
 
+/** reap() - Collect ended processes until none is left or the time is over. */
+static void reap(int64_t timeout_ns)
+{
+	int64_t end = clock_monotonic_ns() + timeout_ns, left;
+	sigset_t chld;
+
+	sigemptyset(&chld);
+	sigaddset(&chld, SIGCHLD);
+	for (;;) {
+		pid_t pid;
+
+		while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
+			;
+		left = end - clock_monotonic_ns();
+		if (pid < 0 || left <= 0)
+			return; /* every process is our descendant */
+		sigtimedwait(&chld, NULL, &(struct timespec){ .tv_sec = left / NSEC_PER_SEC, .tv_nsec = left % NSEC_PER_SEC });
+	}
+}
+
+/** end_processes() - A short time to leave in order, then by force; disks whole and read-only after it. */
+static void end_processes(void)
+{
+	if (waitpid(-1, NULL, WNOHANG) >= 0) {
+		kill(-1, SIGTERM);
+		kill(-1, SIGCONT);
+		reap(TERM_GRACE_NS);
+		kill(-1, SIGKILL);
+		reap(KILL_GRACE_NS);
+	}
+	sync();
+	root_freeze();
+}
+
 /** power_off() - Everything to disk, then off. */
 static _Noreturn void power_off(void)
 {
-	kill(-1, SIGKILL);
-	sync();
-	umount2("/rw", MNT_DETACH);
+	end_processes();
 	reboot(RB_POWER_OFF);
 	for (;;)
 		pause();
@@ -138,7 +174,9 @@ static void on_frame(const struct frame *f)
 
 	switch (f->type) {
 	case FRAME_BOOT:
-		on_boot(f);
+		if (!booted)
+			on_boot(f);
+		booted = true;
 		break;
 	case FRAME_CLOCK:
 		if (msg_decode_clock(f->body, f->body_len, &clock))
@@ -148,8 +186,7 @@ static void on_frame(const struct frame *f)
 		send_frame(FRAME_PONG, NULL);
 		break;
 	case FRAME_SHUTDOWN:
-		kill(-1, SIGTERM);
-		sync();
+		end_processes();
 		send_frame(FRAME_GOODBYE, NULL);
 		power_off();
 	default:
@@ -193,7 +230,7 @@ static void on_session(void *arg, uint32_t events)
 	(void)events;
 	if (sock < 0)
 		return;
-	if (from.svm_cid != VMADDR_CID_HOST) {
+	if (!booted || from.svm_cid != VMADDR_CID_HOST) {
 		close(sock);
 		return;
 	}
@@ -236,11 +273,16 @@ int main(void)
 	struct msg_hello hello = { .version = PROTO_VERSION, .kernel_ns = (uint64_t)clock_ns(CLOCK_BOOTTIME) };
 	struct buf body = BUF_INIT(64);
 	sigset_t chld;
+	int fd;
 
 	mkdir("/dev", 0755);
 	mkdir("/proc", 0755);
 	mount("devtmpfs", "/dev", "devtmpfs", MS_NOSUID, "mode=755");
 	mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+	do /* 0, 1 and 2 are never a socket, console or not */
+		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+	while (fd >= 0 && fd <= 2);
+	close(fd);
 	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&chld);
 	sigaddset(&chld, SIGCHLD);

@@ -35,6 +35,8 @@ static const struct mount_entry entries[] = {
 	{ "cgroup", "sys/fs/cgroup", "cgroup2", "nsdelegate", MS_NOSUID | MS_NODEV | MS_NOEXEC, true },
 };
 
+static int upper_disk = -1; /* /rw, which no path leads to after the change of root */
+
 /** enter() - Open a path of the new root without leaving it, links included. */
 static int enter(int root, const char *path, uint64_t flags)
 {
@@ -121,6 +123,7 @@ static bool make_overlay(const struct msg_boot *boot, struct failure *f)
 		if (mount("upper", "/rw", "tmpfs", 0, size) < 0)
 			return fail(f, MSG_FAIL_MOUNT, errno, "mount a tmpfs as the writable layer");
 	}
+	upper_disk = open("/rw", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	mkdir("/rw/upper", 0755);
 	mkdir("/rw/work", 0755);
 	if (mount("overlay", "/root", "overlay", 0, options) < 0)
@@ -140,11 +143,22 @@ static void lo_up(void)
 	close(fd);
 }
 
+/** allow_ping() - Every group may open ICMP echo sockets, so that ping needs no privilege. */
+static void allow_ping(void)
+{
+	static const char all[] = "0 2147483647";
+	int fd = open("/proc/sys/net/ipv4/ping_group_range", O_WRONLY | O_CLOEXEC);
+
+	if (fd >= 0 && write(fd, all, sizeof(all) - 1) < 0)
+		dprintf(2, "agent: ping_group_range: %s\n", strerror(errno));
+	close(fd);
+}
+
 /** mount_tmp() - The implicit /tmp. */
 static bool mount_tmp(int root, uint64_t bytes, struct failure *f)
 {
 	char options[64];
-	struct mount_entry e = { "tmp", "tmp", "tmpfs", options, MS_NOSUID | MS_NODEV, false };
+	struct mount_entry e = { "tmp", "tmp", "tmpfs", options, MS_NOSUID | MS_NODEV, true };
 
 	snprintf(options, sizeof(options), "mode=1777,size=%llu", (unsigned long long)bytes);
 	return bytes == 0 || mount_in(root, &e, f);
@@ -191,5 +205,15 @@ bool root_build(const struct msg_boot *boot, struct failure *f)
 		if (symlink(links[i][0], links[i][1]) < 0 && errno != EEXIST)
 			return fail(f, MSG_FAIL_MOUNT, errno, "%s", links[i][1]);
 	lo_up();
+	allow_ping();
 	return true;
+}
+
+void root_freeze(void)
+{
+	char at[64];
+
+	snprintf(at, sizeof(at), "/proc/self/fd/%d", upper_disk);
+	if (upper_disk >= 0 && mount(NULL, at, NULL, MS_REMOUNT | MS_RDONLY, NULL) < 0)
+		dprintf(2, "agent: writable disk: %s\n", strerror(errno));
 }

@@ -32,6 +32,7 @@
 
 #define LINGER_MS 100
 #define OUT_PIPES 2
+#define SESSIONS_MAX 128 /* each has up to 6 sources in the loop */
 #define IN_BUFFER_MAX (FRAME_BODY_MAX + FRAME_HEADER_SIZE)
 #define OUT_BUFFER_MAX (4 * FRAME_STREAM_MAX)
 #define READ_CHUNK (32 * 1024)
@@ -45,13 +46,16 @@ struct session {
 	struct buf out; /* frames the host did not take yet */
 	pid_t pid;	/* 0: not started or reaped */
 	bool started, ended, tty, stdin_eof;
+	bool stdin_full; /* the frame at the front of `in` waits for room */
 	int status;
 	int stdin_fd, stdin_source;
 	int out_fd[OUT_PIPES], out_source[OUT_PIPES]; /* stdout (or the pty), stderr */
 	int linger;
+	int owed[OUT_PIPES]; /* bytes in the pipes when the command ended: sent however long it takes */
 };
 
 static struct session *sessions;
+static unsigned int session_count;
 
 static void pump(struct session *s);
 
@@ -78,6 +82,7 @@ static void session_end(struct session *s)
 	while (*at != s)
 		at = &(*at)->next;
 	*at = s->next;
+	session_count--;
 	if (s->pid > 0) {
 		kill(-s->pid, SIGHUP);
 		kill(-s->pid, SIGKILL);
@@ -165,17 +170,15 @@ static _Noreturn void child_fail(const struct launch *l, enum msg_failure kind, 
 	_exit(127);
 }
 
-/** try_exec() - execve and say what its errno means for the user. Returns only when the file was not there. */
-static void try_exec(const struct launch *l, const char *path)
+/** explain_exec() - What the errno of a failed execve means for the user. Returns only when the file was not there. */
+static void explain_exec(const struct launch *l, const char *path, int saved)
 {
 	struct stat st;
-	int saved;
 
-	execve(path, l->argv, l->env);
-	saved = errno;
 	if (stat(path, &st) < 0) {
-		errno = saved;
-		return;
+		if (errno != EACCES)
+			return;
+		child_fail(l, MSG_FAIL_NOT_EXECUTABLE, "%s cannot be executed", path);
 	}
 	errno = saved;
 	if (errno == ENOENT)
@@ -189,19 +192,27 @@ static void try_exec(const struct launch *l, const char *path)
 	child_fail(l, MSG_FAIL_NOT_EXECUTABLE, "%s cannot be executed", path);
 }
 
-/** search_path() - argv[0] without a slash along PATH. */
+/** search_path() - argv[0] without a slash along PATH; what may not be executed is passed over, but remembered. */
 static void search_path(const struct launch *l)
 {
 	const char *path = env_find(l->env, "PATH");
-	char file[PATH_MAX];
+	char file[PATH_MAX], denied[PATH_MAX] = "";
+	struct stat st;
 
 	while (path && *path) {
 		size_t n = strcspn(path, ":");
 
-		if (snprintf(file, sizeof(file), "%.*s/%s", (int)n, path, l->argv[0]) < (int)sizeof(file) && n)
-			try_exec(l, file);
+		if (n && snprintf(file, sizeof(file), "%.*s/%s", (int)n, path, l->argv[0]) < (int)sizeof(file)) {
+			execve(file, l->argv, l->env);
+			if (errno != EACCES)
+				explain_exec(l, file, errno);
+			else if (!denied[0] && stat(file, &st) == 0)
+				memcpy(denied, file, sizeof(denied));
+		}
 		path += n + (path[n] == ':');
 	}
+	if (denied[0])
+		explain_exec(l, denied, EACCES);
 }
 
 /** child() - Become the command. */
@@ -222,19 +233,22 @@ static _Noreturn void child(const struct launch *l)
 		if (setrlimit((int)m->rlimits[i].resource, &r) < 0)
 			child_fail(l, MSG_FAIL_RLIMIT, "rlimit %d", (int)m->rlimits[i].resource);
 	}
-	if (setgroups(l->user.group_count, l->user.groups) < 0 || setgid(l->user.gid) < 0 || setuid(l->user.uid) < 0)
-		child_fail(l, MSG_FAIL_BAD_USER, "become uid %u", l->user.uid);
+	/* As root: a directory that its user cannot search may still be the working directory. */
 	if (chdir(l->cwd) < 0)
 		child_fail(l, MSG_FAIL_BAD_CWD, "working directory %s", l->cwd);
+	if (setgroups(l->user.group_count, l->user.groups) < 0 || setgid(l->user.gid) < 0 || setuid(l->user.uid) < 0)
+		child_fail(l, MSG_FAIL_BAD_USER, "become uid %u", l->user.uid);
 	for (int i = 1; i < NSIG; i++)
 		signal(i, SIG_DFL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	umask(022);
-	if (strchr(l->argv[0], '/'))
-		try_exec(l, l->argv[0]);
-	else
+	if (strchr(l->argv[0], '/')) {
+		execve(l->argv[0], l->argv, l->env);
+		explain_exec(l, l->argv[0], errno);
+	} else {
 		search_path(l);
+	}
 	errno = 0;
 	child_fail(l, MSG_FAIL_NOT_FOUND, "%s: not found%s", l->argv[0], strchr(l->argv[0], '/') ? "" : " in PATH");
 }
@@ -294,7 +308,7 @@ static bool prepare(struct launch *l, struct failure *f)
 	if (!user_resolve(m->user ? m->user : defaults.user, &l->user, f))
 		return false;
 	snprintf(l->cwd, sizeof(l->cwd), "%s", m->cwd ? m->cwd : defaults.workdir);
-	l->env = calloc(2 * (size_t)MSG_STRINGS_MAX + 4, sizeof(char *));
+	l->env = calloc(2 * (size_t)MSG_STRINGS_MAX + 8, sizeof(char *));
 	l->argv = calloc((size_t)m->argv.count + 1, sizeof(char *));
 	if (!l->env || !l->argv)
 		return fail(f, MSG_FAIL_NO_MEMORY, 0, "out of memory");
@@ -308,6 +322,8 @@ static bool prepare(struct launch *l, struct failure *f)
 	}
 	if (!env_find(l->env, "PATH"))
 		l->env[n++] = (char *)(uintptr_t)"PATH=" DEFAULT_PATH;
+	if (m->tty && !env_find(l->env, "TERM"))
+		l->env[n++] = (char *)(uintptr_t)"TERM=xterm";
 	return true;
 }
 
@@ -366,9 +382,6 @@ static void start(struct session *s, const struct frame *frame)
 	if (msg_encode_started(&body, &(struct msg_started){ .pid = (uint64_t)s->pid }))
 		send_body(s, FRAME_STARTED, &body);
 	buf_free(&body);
-	for (int i = 0; i < OUT_PIPES; i++)
-		if (s->out_fd[i] >= 0)
-			s->out_source[i] = loop_add(s->loop, s->out_fd[i], 0, on_output, s, NULL);
 	if (s->stdin_fd >= 0 && !s->tty)
 		s->stdin_source = loop_add(s->loop, s->stdin_fd, 0, on_stdin_room, s, NULL);
 }
@@ -392,17 +405,17 @@ static size_t feed(struct session *s, const uint8_t *p, size_t n)
 	return (size_t)r;
 }
 
-/** input() - One frame from the host but EXEC. */
-static void input(struct session *s, const struct frame *f)
+/** input() - One frame from the host but EXEC and STDIN. Return: false when it has to wait for room. */
+static bool input(struct session *s, const struct frame *f)
 {
 	struct msg_resize size;
 	struct msg_signal sig;
 
 	switch (f->type) {
 	case FRAME_STDIN_EOF:
-		if (s->tty && s->stdin_fd >= 0)
-			feed(s, (const uint8_t *)"\x04", 1);
-		else if (s->stdin_fd >= 0)
+		if (s->tty && s->stdin_fd >= 0 && feed(s, (const uint8_t *)"\x04", 1) == 0)
+			return false;
+		if (!s->tty && s->stdin_fd >= 0)
 			close_fd(s, &s->stdin_fd, &s->stdin_source);
 		s->stdin_eof = true;
 		break;
@@ -420,18 +433,20 @@ static void input(struct session *s, const struct frame *f)
 	default:
 		break;
 	}
+	return true;
 }
 
 /** consume() - Use what the host sent, as far as stdin takes it. Return: false when the host broke the protocol. */
 static bool consume(struct session *s)
 {
+	s->stdin_full = false;
 	while (s->in.len) {
 		struct frame f;
 		size_t used, taken;
 		enum frame_result r = frame_parse(s->in.data, s->in.len, &f, &used);
 
-		if (r == FRAME_MORE)
-			return true;
+		if (r == FRAME_MORE) /* a command under way gets no frame larger than a stream's */
+			return !s->started || s->in.len < FRAME_HEADER_SIZE + FRAME_STREAM_MAX;
 		if (r == FRAME_BAD || (!s->started && f.type != FRAME_EXEC) || (s->started && f.type == FRAME_EXEC))
 			return false;
 		if (f.type == FRAME_EXEC) {
@@ -442,12 +457,14 @@ static bool consume(struct session *s)
 				/* The rest stays as a shorter frame in front. */
 				size_t rest = f.body_len - taken;
 
-				buf_consume(&s->in, used - rest - FRAME_HEADER_SIZE);
+				buf_consume(&s->in, taken);
 				frame_header(s->in.data, FRAME_STDIN, f.session, rest);
+				s->stdin_full = true;
 				return true;
 			}
-		} else {
-			input(s, &f);
+		} else if (!input(s, &f)) {
+			s->stdin_full = true;
+			return true;
 		}
 		buf_consume(&s->in, used);
 	}
@@ -462,6 +479,7 @@ static void read_output(struct session *s, int i)
 		ssize_t n = read(s->out_fd[i], chunk, sizeof(chunk));
 
 		if (n > 0) {
+			s->owed[i] -= (int)n;
 			frame_append(&s->out, i == 0 ? FRAME_STDOUT : FRAME_STDERR, 1, chunk, (size_t)n);
 			continue;
 		}
@@ -502,11 +520,35 @@ static bool flush_out(struct session *s)
 	return true;
 }
 
+/**
+ * watch() - Ask for the events that something can be done about. A pipe that cannot be read from now is not watched at
+ * all: its hang-up would be reported over and over. Return: false when out of resources.
+ */
+static bool watch(struct session *s)
+{
+	bool room = s->out.len + FRAME_HEADER_SIZE + READ_CHUNK <= OUT_BUFFER_MAX;
+	bool more = !s->stdin_full || s->in.len < FRAME_HEADER_SIZE + FRAME_STREAM_MAX;
+
+	for (int i = 0; i < OUT_PIPES; i++) {
+		if (s->out_fd[i] < 0 || !room) {
+			loop_remove(s->loop, &s->out_source[i]);
+			continue;
+		}
+		if (s->out_source[i] < 0)
+			s->out_source[i] = loop_add(s->loop, s->out_fd[i], 0, on_output, s, NULL);
+		if (s->out_source[i] < 0)
+			return false;
+		loop_modify(s->loop, s->out_source[i], EPOLLIN | (s->tty && s->stdin_full ? EPOLLOUT : 0U));
+	}
+	if (s->stdin_source >= 0)
+		loop_modify(s->loop, s->stdin_source, s->stdin_full ? EPOLLOUT : 0);
+	loop_modify(s->loop, s->sock_source, (more ? EPOLLIN : EPOLLRDHUP) | (s->out.len ? EPOLLOUT : 0U));
+	return true;
+}
+
 /** pump() - Move everything that can move, then ask for the right events. */
 static void pump(struct session *s)
 {
-	bool room;
-
 	if (!consume(s)) {
 		session_end(s);
 		return;
@@ -515,27 +557,14 @@ static void pump(struct session *s)
 		read_output(s, i);
 	if (s->started && !s->ended && s->pid == 0 && s->out_fd[0] < 0 && s->out_fd[1] < 0)
 		report_exit(s);
-	if (!flush_out(s)) {
+	if (!flush_out(s) || s->out.failed) {
 		session_end(s);
 		return;
 	}
 	if (s->ended && s->out.len == 0)
 		shutdown(s->sock, SHUT_WR); /* the host closes when it has read it all */
-	room = s->out.len + FRAME_HEADER_SIZE + READ_CHUNK <= OUT_BUFFER_MAX;
-	for (int i = 0; i < OUT_PIPES; i++) {
-		if (s->out_source[i] >= 0) {
-			uint32_t want = room ? EPOLLIN : 0;
-
-			if (s->tty && s->in.len)
-				want |= EPOLLOUT;
-			loop_modify(s->loop, s->out_source[i], want);
-		}
-	}
-	if (s->stdin_source >= 0)
-		loop_modify(s->loop, s->stdin_source, s->in.len ? EPOLLOUT : 0);
-	loop_modify(s->loop, s->sock_source,
-		    (s->in.len < FRAME_HEADER_SIZE + FRAME_STREAM_MAX || !s->started ? EPOLLIN : 0U) |
-			    (s->out.len ? EPOLLOUT : 0U));
+	if (!watch(s))
+		session_end(s);
 }
 
 static void on_output(void *arg, uint32_t events)
@@ -574,7 +603,7 @@ static void on_sock(void *arg, uint32_t events)
 			session_end(s);
 			return;
 		}
-	} else if (events & (EPOLLERR | EPOLLHUP)) {
+	} else if (events & (EPOLLERR | EPOLLHUP | EPOLLRDHUP)) {
 		session_end(s);
 		return;
 	}
@@ -589,8 +618,8 @@ static void on_linger(void *arg, uint32_t events)
 	(void)events;
 	for (int i = 0; i < OUT_PIPES; i++) {
 		read_output(s, i);
-		/* Output that does not fit yet is still coming from a pipe's buffer: look again. */
-		if (s->out_fd[i] >= 0 && s->out.len) {
+		/* What the command itself wrote is not lost, however slowly the host takes it. */
+		if (s->out_fd[i] >= 0 && s->owed[i] > 0) {
 			loop_timer_set(s->loop, s->linger, LINGER_MS * NSEC_PER_MSEC);
 			pump(s);
 			return;
@@ -611,6 +640,9 @@ void session_reap(pid_t pid, int status)
 			continue;
 		s->pid = 0;
 		s->status = status;
+		for (int i = 0; i < OUT_PIPES; i++)
+			if (s->out_fd[i] >= 0 && ioctl(s->out_fd[i], FIONREAD, &s->owed[i]) < 0)
+				s->owed[i] = 0;
 		s->linger = loop_timer(s->loop, on_linger, s, NULL);
 		if (s->linger >= 0)
 			loop_timer_set(s->loop, s->linger, LINGER_MS * NSEC_PER_MSEC);
@@ -621,9 +653,10 @@ void session_reap(pid_t pid, int status)
 
 void session_accept(struct loop *loop, int sock)
 {
-	struct session *s = calloc(1, sizeof(*s));
+	struct session *s = session_count < SESSIONS_MAX ? calloc(1, sizeof(*s)) : NULL;
 
 	if (!s) {
+		dprintf(2, "agent: no room for a session\n");
 		close(sock);
 		return;
 	}
@@ -635,6 +668,7 @@ void session_accept(struct loop *loop, int sock)
 	s->out = (struct buf)BUF_INIT(OUT_BUFFER_MAX + 4096);
 	s->next = sessions;
 	sessions = s;
+	session_count++;
 	s->sock_source = loop_add(loop, sock, EPOLLIN, on_sock, s, NULL);
 	if (s->sock_source < 0)
 		session_end(s);

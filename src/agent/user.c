@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent/agent.h"
@@ -11,6 +12,13 @@
 
 #define LINE_MAX_BYTES 4096
 #define FIELDS_MAX 8
+#define FILE_MAX_BYTES (16L << 20)
+
+/* The unit test puts its own files here. */
+#ifndef AGENT_PASSWD
+#define AGENT_PASSWD "/etc/passwd"
+#define AGENT_GROUP "/etc/group"
+#endif
 
 /** split() - Cut a line at ':' in place. Return: number of fields. */
 static int split(char *line, char *fields[FIELDS_MAX])
@@ -25,15 +33,21 @@ static int split(char *line, char *fields[FIELDS_MAX])
 /** each_line() - Read a colon file; stop when fn returns true. Lines longer than the limit are passed over. */
 static bool each_line(const char *path, bool (*fn)(char *fields[], int count, void *arg), void *arg)
 {
-	FILE *file = fopen(path, "re");
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); /* the guest may have put a FIFO there */
 	char line[LINE_MAX_BYTES];
 	bool found = false, skip = false;
+	struct stat st;
+	FILE *file;
 
-	if (!file)
+	if (fd < 0)
 		return false;
-	while (!found && fgets(line, sizeof(line), file)) {
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size > FILE_MAX_BYTES || !(file = fdopen(fd, "r"))) {
+		close(fd);
+		return false;
+	}
+	while (!found && ftell(file) < FILE_MAX_BYTES && fgets(line, sizeof(line), file)) {
 		char *fields[FIELDS_MAX], *end = strchr(line, '\n');
-		bool cut = !end;
+		bool cut = !end && strlen(line) == sizeof(line) - 1;
 
 		if (end)
 			*end = '\0';
@@ -50,6 +64,7 @@ struct lookup {
 	uint64_t id;
 	struct user *user;
 	uint64_t gid;
+	char found[256]; /* the user's name, for supplementary groups */
 };
 
 /** match_passwd() - name:x:uid:gid:gecos:home:shell */
@@ -58,15 +73,15 @@ static bool match_passwd(char *fields[], int count, void *arg)
 	struct lookup *l = arg;
 	uint64_t uid, gid;
 
-	if (count < 6 || !num_parse_u64(fields[2], UINT32_MAX, &uid) || !num_parse_u64(fields[3], UINT32_MAX, &gid))
+	if (count < 6 || !num_parse_u64(fields[2], UINT32_MAX - 1, &uid) ||
+	    !num_parse_u64(fields[3], UINT32_MAX - 1, &gid))
 		return false;
 	if (l->name ? strcmp(fields[0], l->name) != 0 : uid != l->id)
 		return false;
 	l->user->uid = (uid_t)uid;
 	l->user->gid = (gid_t)gid;
 	snprintf(l->user->home, sizeof(l->user->home), "%s", fields[5][0] ? fields[5] : "/");
-	/* The name is needed for supplementary groups. */
-	l->name = strdup(fields[0]);
+	snprintf(l->found, sizeof(l->found), "%s", fields[0]);
 	return true;
 }
 
@@ -75,7 +90,7 @@ static bool match_group(char *fields[], int count, void *arg)
 {
 	struct lookup *l = arg;
 
-	return count >= 3 && strcmp(fields[0], l->name) == 0 && num_parse_u64(fields[2], UINT32_MAX, &l->gid);
+	return count >= 3 && strcmp(fields[0], l->name) == 0 && num_parse_u64(fields[2], UINT32_MAX - 1, &l->gid);
 }
 
 /** add_group() - Every group that lists the user. */
@@ -85,10 +100,10 @@ static bool add_group(char *fields[], int count, void *arg)
 	char *members = count >= 4 ? fields[3] : NULL;
 	uint64_t gid;
 
-	if (!members || !num_parse_u64(fields[2], UINT32_MAX, &gid))
+	if (!members || !num_parse_u64(fields[2], UINT32_MAX - 1, &gid))
 		return false;
 	while (members) {
-		if (strcmp(strsep(&members, ","), l->name) == 0 && l->user->group_count < USER_GROUPS_MAX) {
+		if (strcmp(strsep(&members, ","), l->found) == 0 && l->user->group_count < USER_GROUPS_MAX) {
 			l->user->groups[l->user->group_count++] = (gid_t)gid;
 			break;
 		}
@@ -106,6 +121,10 @@ bool user_resolve(const char *spec, struct user *out, struct failure *f)
 	*out = (struct user){ .home = "/" };
 	snprintf(copy, sizeof(copy), "%s", spec && *spec ? spec : "0");
 	name = strsep(&group, ":");
+	if (!*name)
+		name = (char *)(uintptr_t)"0";
+	if (group && !*group)
+		group = NULL;
 	if (num_parse_u64(name, UINT32_MAX - 1, &l.id)) {
 		out->uid = (uid_t)l.id;
 		if (l.id == 0)
@@ -113,19 +132,17 @@ bool user_resolve(const char *spec, struct user *out, struct failure *f)
 	} else {
 		l.name = name;
 	}
-	known = each_line("/etc/passwd", match_passwd, &l);
+	known = each_line(AGENT_PASSWD, match_passwd, &l);
 	if (!known && l.name)
 		return fail(f, MSG_FAIL_BAD_USER, 0, "user \"%s\" is not in the image's /etc/passwd", name);
 	if (known && !group)
-		each_line("/etc/group", add_group, &l);
-	if (known)
-		free((char *)(uintptr_t)l.name);
-	if (group && *group) {
+		each_line(AGENT_GROUP, add_group, &l);
+	if (group) {
 		uint64_t gid;
 
 		l.name = group;
 		if (!num_parse_u64(group, UINT32_MAX - 1, &gid)) {
-			if (!each_line("/etc/group", match_group, &l))
+			if (!each_line(AGENT_GROUP, match_group, &l))
 				return fail(f, MSG_FAIL_BAD_USER, 0, "group \"%s\" is not in the image's /etc/group", group);
 			gid = l.gid;
 		}

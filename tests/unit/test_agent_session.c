@@ -1,0 +1,464 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The agent's sessions over a socket pair, in a process that plays PID 1. As root only: a session sets its identity.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#undef fail /* the agent has a function of this name */
+
+#include <sys/signalfd.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+
+#include "agent/session.c"
+
+#define TIMEOUT_SEC 10
+
+struct defaults defaults = { .workdir = "/" };
+static int host = -1;
+static pid_t engine;
+static struct buf in;
+static struct buf text[2];
+static struct msg_exec request;
+static size_t used; /* by the frame that next() returned last */
+
+bool fail(struct failure *f, enum msg_failure kind, int sys_errno, const char *fmt, ...)
+{
+	va_list ap;
+
+	f->kind = kind;
+	f->sys_errno = sys_errno;
+	va_start(ap, fmt);
+	vsnprintf(f->text, sizeof(f->text), fmt, ap);
+	va_end(ap);
+	return false;
+}
+
+bool user_resolve(const char *spec, struct user *out, struct failure *f)
+{
+	*out = (struct user){ .home = "/here" };
+	return !spec || strcmp(spec, "nobody-such") != 0 || fail(f, MSG_FAIL_BAD_USER, 0, "no such user");
+}
+
+/** on_children() - What the agent's main.c does. */
+static void on_children(void *arg, uint32_t events)
+{
+	struct signalfd_siginfo info;
+	int status;
+	pid_t pid;
+
+	(void)events;
+	while (read(*(int *)arg, &info, sizeof(info)) > 0)
+		;
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		session_reap(pid, status);
+	if (!sessions)
+		_exit(0);
+}
+
+/** on_tick() - Leave when the session was freed. */
+static void on_tick(void *arg, uint32_t events)
+{
+	(void)events;
+	if (!sessions)
+		_exit(0);
+	loop_timer_set(arg, 0, 10 * NSEC_PER_MSEC);
+}
+
+/** serve() - The engine's process. */
+static _Noreturn void serve(int sock)
+{
+	static int signals;
+	struct loop *loop = loop_new(NULL);
+	sigset_t chld;
+	int timer;
+
+	alarm(2 * TIMEOUT_SEC);
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&chld);
+	sigaddset(&chld, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &chld, NULL);
+	signals = signalfd(-1, &chld, SFD_CLOEXEC | SFD_NONBLOCK);
+	timer = loop_timer(loop, on_tick, loop, NULL);
+	if (timer != 0 || loop_add(loop, signals, EPOLLIN, on_children, &signals, NULL) < 0)
+		_exit(99);
+	loop_timer_set(loop, timer, 10 * NSEC_PER_MSEC);
+	session_accept(loop, sock);
+	loop_run(loop, NULL);
+	_exit(98);
+}
+
+static int begin(void **state)
+{
+	struct timeval limit = { .tv_sec = TIMEOUT_SEC };
+	int pair[2];
+
+	(void)state;
+	if (geteuid() != 0)
+		return 0;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	set_nonblock(pair[1]);
+	engine = fork();
+	assert_true(engine >= 0);
+	if (engine == 0) {
+		close(pair[0]);
+		serve(pair[1]);
+	}
+	close(pair[1]);
+	host = pair[0];
+	setsockopt(host, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+	in = (struct buf)BUF_INIT(MIB(4));
+	used = 0;
+	text[0] = text[1] = (struct buf)BUF_INIT(MIB(16));
+	memset(&request, 0, sizeof(request));
+	return 0;
+}
+
+static int finish(void **state)
+{
+	int status = 0;
+
+	(void)state;
+	if (geteuid() != 0)
+		return 0;
+	close(host);
+	buf_free(&in);
+	buf_free(&text[0]);
+	buf_free(&text[1]);
+	waitpid(engine, &status, 0);
+	return !WIFEXITED(status) || WEXITSTATUS(status) != 0; /* no crash, session freed when the host left */
+}
+
+/** need_root() - Sessions change identity. */
+static void need_root(void)
+{
+	if (geteuid() != 0)
+		skip();
+}
+
+/** tell() - One frame to the engine. */
+static void tell(enum frame_type type, const void *body, size_t n)
+{
+	struct buf b = BUF_INIT(MIB(2));
+
+	assert_true(frame_append(&b, (uint16_t)type, 1, body, n));
+	assert_int_equal(send(host, b.data, b.len, MSG_NOSIGNAL), (ssize_t)b.len);
+	buf_free(&b);
+}
+
+/** run() - Ask for a command: words until NULL. */
+static void run(const char *first, ...)
+{
+	struct buf body = BUF_INIT(FRAME_BODY_MAX);
+	va_list ap;
+
+	va_start(ap, first);
+	for (const char *word = first; word; word = va_arg(ap, const char *))
+		request.argv.item[request.argv.count++] = word;
+	va_end(ap);
+	assert_true(msg_encode_exec(&body, &request));
+	tell(FRAME_EXEC, body.data, body.len);
+	buf_free(&body);
+}
+
+/** next() - The next frame that is not output; output is collected. Its body is valid until the next call. */
+static struct frame next(void)
+{
+	struct frame f;
+
+	buf_consume(&in, used);
+	for (used = 0;;) {
+		enum frame_result r = frame_parse(in.data, in.len, &f, &used);
+		uint8_t chunk[8192];
+		ssize_t n;
+
+		assert_int_not_equal(r, FRAME_BAD);
+		if (r == FRAME_OK && f.type != FRAME_STDOUT && f.type != FRAME_STDERR)
+			return f;
+		if (r == FRAME_OK) {
+			assert_true(buf_append(&text[f.type == FRAME_STDERR], f.body, f.body_len));
+			buf_consume(&in, used);
+			used = 0;
+			continue;
+		}
+		used = 0;
+		n = recv(host, chunk, sizeof(chunk), 0);
+		if (n == 0)
+			return (struct frame){ 0 };
+		assert_true(n > 0);
+		buf_append(&in, chunk, (size_t)n);
+	}
+}
+
+/** started() - The command runs. */
+static pid_t started(void)
+{
+	struct frame f = next();
+	struct msg_started m;
+
+	assert_int_equal(f.type, FRAME_STARTED);
+	assert_true(msg_decode_started(f.body, f.body_len, &m));
+	return (pid_t)m.pid;
+}
+
+/** exited() - It ended like this, and nothing comes after. */
+static void exited(bool signaled, int code)
+{
+	struct frame f = next();
+	struct msg_exited m;
+
+	assert_int_equal(f.type, FRAME_EXITED);
+	assert_true(msg_decode_exited(f.body, f.body_len, &m));
+	assert_int_equal(m.signaled, signaled);
+	assert_int_equal(m.code, code);
+	assert_int_equal(next().type, 0);
+}
+
+/** failed() - It could not be started. */
+static void failed(enum msg_failure kind, const char *words)
+{
+	struct frame f = next();
+	struct msg_failed m;
+
+	assert_int_equal(f.type, FRAME_EXEC_FAILED);
+	assert_true(msg_decode_failed(f.body, f.body_len, &m));
+	assert_int_equal(m.kind, kind);
+	assert_non_null(strstr(m.text, words));
+	assert_int_equal(next().type, 0);
+}
+
+static void output_and_code(void **state)
+{
+	(void)state;
+	need_root();
+	request.env.item[request.env.count++] = "X=1";
+	request.env.item[request.env.count++] = "X=2";
+	request.cwd = "/usr";
+	run("sh", "-c", "echo $X $HOME $PWD; echo err >&2; exit 7", NULL);
+	started();
+	exited(false, 7);
+	assert_string_equal(buf_cstr(&text[0]), "2 /here /usr\n");
+	assert_string_equal(buf_cstr(&text[1]), "err\n");
+}
+
+static void failures_have_kinds(void **state)
+{
+	static const struct {
+		const char *program, *cwd, *user, *words;
+		enum msg_failure kind;
+	} cases[] = {
+		{ "no-such-program", NULL, NULL, "not found in PATH", MSG_FAIL_NOT_FOUND },
+		{ "/no/such/program", NULL, NULL, "not found", MSG_FAIL_NOT_FOUND },
+		{ "/etc/passwd", NULL, NULL, "cannot be executed", MSG_FAIL_NOT_EXECUTABLE },
+		{ "/etc", NULL, NULL, "cannot be executed", MSG_FAIL_NOT_EXECUTABLE },
+		{ "true", "/no/such", NULL, "/no/such", MSG_FAIL_BAD_CWD },
+		{ "true", NULL, "nobody-such", "user", MSG_FAIL_BAD_USER },
+		{ "", NULL, NULL, "empty", MSG_FAIL_BAD_ARGS },
+	};
+
+	need_root();
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		request.cwd = cases[i].cwd;
+		request.user = cases[i].user;
+		run(cases[i].program, NULL);
+		failed(cases[i].kind, cases[i].words);
+		finish(state);
+		begin(state);
+	}
+}
+
+static void missing_interpreter(void **state)
+{
+	char path[] = "/tmp/test-interpreter-XXXXXX";
+	int fd;
+
+	(void)state;
+	need_root();
+	fd = mkstemp(path);
+	assert_true(fd >= 0 && write(fd, "#!/no/such/sh\n", 14) == 14 && fchmod(fd, 0755) == 0);
+	close(fd);
+	run(path, NULL);
+	failed(MSG_FAIL_NOT_FOUND, "interpreter");
+	unlink(path);
+}
+
+static void stdin_is_whole(void **state)
+{
+	static uint8_t block[FRAME_STREAM_MAX];
+
+	(void)state;
+	need_root();
+	request.stdin_open = true;
+	run("sh", "-c", "sleep 0.2; wc -c", NULL); /* the pipe fills first */
+	started();
+	for (int i = 0; i < 20; i++)
+		tell(FRAME_STDIN, block, sizeof(block));
+	tell(FRAME_STDIN_EOF, NULL, 0);
+	exited(false, 0);
+	assert_string_equal(buf_cstr(&text[0]), "1310720\n");
+}
+
+static void stdin_nobody_reads(void **state)
+{
+	static uint8_t block[FRAME_STREAM_MAX];
+
+	(void)state;
+	need_root();
+	request.stdin_open = true;
+	run("sh", "-c", "exec <&-; sleep 0.1; echo done", NULL);
+	started();
+	for (int i = 0; i < 10; i++)
+		tell(FRAME_STDIN, block, sizeof(block));
+	exited(false, 0);
+	assert_string_equal(buf_cstr(&text[0]), "done\n");
+}
+
+static void output_waits_for_the_host(void **state)
+{
+	(void)state;
+	need_root();
+	run("sh", "-c", "head -c 8000000 /dev/zero", NULL);
+	started();
+	usleep(300000); /* the buffers are full by now: nothing may be lost */
+	exited(false, 0);
+	assert_int_equal(text[0].len, 8000000);
+}
+
+static void signals_reach_the_group(void **state)
+{
+	struct buf body = BUF_INIT(64);
+
+	(void)state;
+	need_root();
+	run("sh", "-c", "sleep 100; true", NULL);
+	started();
+	msg_encode_signal(&body, &(struct msg_signal){ .number = SIGTERM });
+	tell(FRAME_SIGNAL, body.data, body.len);
+	buf_free(&body);
+	exited(true, SIGTERM);
+}
+
+static void background_child_does_not_hold(void **state)
+{
+	int64_t from = clock_monotonic_ns();
+
+	(void)state;
+	need_root();
+	run("sh", "-c", "(while echo y; do :; done) & echo $! >&2", NULL); /* which even writes */
+	started();
+	exited(false, 0);
+	assert_true(clock_monotonic_ns() - from < 3000 * NSEC_PER_MSEC);
+	assert_true(text[1].len > 0);
+	kill((pid_t)strtol(buf_cstr(&text[1]), NULL, 10), SIGKILL);
+}
+
+static void terminal(void **state)
+{
+	struct buf body = BUF_INIT(64);
+
+	(void)state;
+	need_root();
+	request.tty = request.stdin_open = true;
+	request.rows = 33;
+	request.cols = 99;
+	run("sh", "-c", "stty size; test -t 0 && echo $TERM; read x; stty size; cat; echo end", NULL);
+	started();
+	msg_encode_resize(&body, &(struct msg_resize){ .rows = 11, .cols = 22 });
+	tell(FRAME_STDIN, "", 0);
+	while (!text[0].data || !memmem(text[0].data, text[0].len, "xterm", 5)) {
+		uint8_t chunk[256];
+		ssize_t n = recv(host, chunk, sizeof(chunk), 0);
+
+		assert_true(n > 0);
+		buf_append(&text[0], chunk, (size_t)n); /* frames and all: enough to find the word */
+	}
+	tell(FRAME_RESIZE, body.data, body.len);
+	tell(FRAME_STDIN, "\n", 1);
+	tell(FRAME_STDIN_EOF, NULL, 0);
+	buf_free(&body);
+	exited(false, 0);
+	assert_non_null(memmem(text[0].data, text[0].len, "33 99", 5));
+	assert_non_null(memmem(text[0].data, text[0].len, "11 22", 5));
+	assert_non_null(memmem(text[0].data, text[0].len, "end", 3));
+}
+
+static void limits_apply(void **state)
+{
+	(void)state;
+	need_root();
+	request.rlimit_count = 1;
+	request.rlimits[0] = (struct msg_rlimit){ .resource = RLIMIT_NOFILE, .soft = 20, .hard = 20 };
+	run("sh", "-c", "ulimit -n", NULL);
+	started();
+	exited(false, 0);
+	assert_string_equal(buf_cstr(&text[0]), "20\n");
+}
+
+static void host_leaves(void **state)
+{
+	pid_t pid;
+
+	(void)state;
+	need_root();
+	run("sleep", "100", NULL);
+	pid = started();
+	shutdown(host, SHUT_RDWR);
+	for (int i = 0; i < 500 && kill(pid, 0) == 0; i++)
+		usleep(10000);
+	assert_int_equal(kill(pid, 0), -1);
+}
+
+static void host_leaves_behind_full_stdin(void **state)
+{
+	static uint8_t block[FRAME_STREAM_MAX];
+	pid_t pid;
+
+	(void)state;
+	need_root();
+	request.stdin_open = true;
+	run("sleep", "100", NULL);
+	pid = started();
+	for (int i = 0; i < 3; i++)
+		tell(FRAME_STDIN, block, sizeof(block));
+	shutdown(host, SHUT_RDWR);
+	for (int i = 0; i < 500 && kill(pid, 0) == 0; i++)
+		usleep(10000);
+	assert_int_equal(kill(pid, 0), -1);
+}
+
+static void nonsense_closes(void **state)
+{
+	static const uint8_t bad[FRAME_HEADER_SIZE] = { 0xff, 0xff, 0xff, 0xff };
+
+	(void)state;
+	need_root();
+	assert_int_equal(send(host, bad, sizeof(bad), MSG_NOSIGNAL), (ssize_t)sizeof(bad));
+	assert_int_equal(next().type, 0);
+	finish(state);
+	begin(state);
+	tell(FRAME_STDIN, "x", 1); /* before EXEC */
+	assert_int_equal(next().type, 0);
+	finish(state);
+	begin(state);
+	tell(FRAME_EXEC, "not cbor", 8);
+	failed(MSG_FAIL_BAD_ARGS, "bad request");
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, begin, finish)
+	const struct CMUnitTest tests[] = {
+		T(output_and_code),	     T(failures_have_kinds),	T(missing_interpreter),
+		T(stdin_is_whole),	     T(stdin_nobody_reads),	T(output_waits_for_the_host),
+		T(signals_reach_the_group),  T(terminal),		T(background_child_does_not_hold),
+		T(limits_apply),	     T(host_leaves),		T(host_leaves_behind_full_stdin),
+		T(nonsense_closes),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
