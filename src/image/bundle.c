@@ -112,7 +112,7 @@ int bundle_scan(int fd, struct bundle *out, struct error *err)
 		if (fd_pread_full(fd, h, BLOCK, (off_t)at) != BLOCK)
 			return err_set(err, ERR_SYSTEM, errno, "read the archive");
 		if (h[0] == 0)
-			return 0;
+			break;
 		if (!checksum_ok(h) || !number(h + 124, 12, &size))
 			return err_set(err, ERR_INVALID, 0, "not a tar archive, or damaged at byte %llu", (unsigned long long)at);
 		at += BLOCK;
@@ -181,8 +181,10 @@ int bundle_read(const struct bundle *a, const char *name, struct buf *out, struc
 		return err_set(err, ERR_INVALID, 0, "the archive has no %s", name);
 	if (m->size > BUNDLE_JSON_MAX)
 		return err_set(err, ERR_LIMIT, 0, "%s is larger than 16 MiB", name);
+	if (m->size == 0)
+		return 0;
 	to = buf_extend(out, m->size);
-	if (!to && m->size)
+	if (!to)
 		return err_set(err, ERR_NO_MEMORY, 0, "out of memory");
 	if (fd_pread_full(a->fd, to, m->size, (off_t)m->offset) != (ssize_t)m->size)
 		return err_set(err, ERR_INVALID, errno, "read %s", name);

@@ -59,6 +59,8 @@ int reference_normalise(const char *typed, char out[REFERENCE_MAX], struct error
 		if (slash - typed >= (long)sizeof(registry))
 			return bad(typed, "registry name too long", err);
 		snprintf(registry, sizeof(registry), "%.*s", (int)(slash - typed), typed);
+		if (!isalnum((unsigned char)registry[0]) && registry[0] != '[')
+			return bad(typed, "the registry name must begin with a letter or digit", err);
 		for (const char *p = registry; *p; p++)
 			if (!isalnum((unsigned char)*p) && !strchr(".-:[]", *p))
 				return bad(typed, "bad character in the registry name", err);

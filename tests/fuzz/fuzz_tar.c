@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+// sources: src/image/bundle.c src/base/buf.c src/base/error.c src/base/fd.c src/base/log.c src/base/num.c
+/* Fuzz the reader of outer archives. Checksums are made right first, so that the input gets behind them. */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "image/bundle.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static uint8_t copy[1 << 16];
+	struct error err = ERROR_INIT;
+	struct buf out = BUF_INIT(1 << 20);
+	struct bundle a;
+	int fd;
+
+	if (size > sizeof(copy))
+		return 0;
+	memcpy(copy, data, size);
+	for (size_t at = 0; at + 512 <= size; at += 512) {
+		unsigned int sum = 0;
+		char text[8];
+
+		memset(copy + at + 148, ' ', 8);
+		for (int i = 0; i < 512; i++)
+			sum += copy[at + (size_t)i];
+		snprintf(text, sizeof(text), "%06o", sum);
+		memcpy(copy + at + 148, text, 7);
+	}
+	fd = fd_memfd("fuzz-tar", 0, false);
+	if (fd < 0 || fd_write_full(fd, copy, size) < 0)
+		abort();
+	if (bundle_scan(fd, &a, &err) == 0)
+		for (size_t i = 0; i < a.count && i < 20; i++)
+			if (a.members[i].offset + a.members[i].size > size ||
+			    (bundle_read(&a, a.members[i].name, &out, NULL) < 0 && out.len > size * 20))
+				abort();
+	bundle_free(&a);
+	buf_free(&out);
+	close(fd);
+	return 0;
+}
