@@ -81,7 +81,9 @@ int command_doctor(int argc, char **argv)
 	if (probe.usable)
 		row("✓", "KVM", "usable", NULL);
 	else
-		row(qemu ? "!" : "✗", "KVM", probe.reason, qemu ? "sandboxes run on QEMU's software CPU instead; slower, and a weaker boundary" : probe.hint);
+		row(qemu ? "!" : "✗", "KVM", probe.reason, probe.hint);
+	if (!probe.usable && qemu && !probe.hint[0])
+		printf("      → sandboxes run on QEMU's software CPU instead: slower, and a weaker boundary\n");
 	if (qemu)
 		row("✓", "QEMU", paths.qemu, NULL);
 	else
