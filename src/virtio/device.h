@@ -102,7 +102,8 @@ struct virtio_device *virtio_vsock_new(struct loop *loop, int control_fd, void (
 /**
  * virtio_vsock_connect() - Connect fd (non-blocking SOCK_STREAM socket; taken, also on failure) to a guest port.
  * Loop thread only, lock not held. Half-close travels both ways; full credit flow control; bounded buffers.
- * Return: 0, ERR_LIMIT with too many connections, ERR_CLOSED when the driver broke the rules. A refusal is reported by failed(id).
+ * Return: 0, ERR_LIMIT with too many connections, ERR_CLOSED when the driver broke the rules.
+ * A refusal is reported by failed(id).
  */
 int virtio_vsock_connect(struct virtio_device *dev, int fd, uint32_t guest_port, uint32_t id, struct error *err);
 

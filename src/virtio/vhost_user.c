@@ -214,7 +214,8 @@ static bool set_mem_table(struct vhost_user *v, const struct message *m)
 
 		if (r.failed || size == 0 || __builtin_add_overflow(gpa, size, &end) ||
 		    __builtin_add_overflow(user, size, &end) || __builtin_add_overflow(offset, size, &total) ||
-		    (gpa | size | offset) % 4096 || seals < 0 || !(seals & F_SEAL_SHRINK) || fstat(m->fds[i], &st) < 0 || total > (uint64_t)st.st_size)
+		    (gpa | size | offset) % 4096 || seals < 0 || !(seals & F_SEAL_SHRINK) ||
+		    fstat(m->fds[i], &st) < 0 || total > (uint64_t)st.st_size)
 			return false;
 		map = mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_SHARED, m->fds[i], 0);
 		if (map == MAP_FAILED)
