@@ -144,6 +144,9 @@ static bool layer_known(struct load *l, const char *diff_id, uint64_t *blocks, u
 	char name[96];
 	struct stat st;
 
+	snprintf(name, sizeof(name), "%s.index", diff_id);
+	if (fstatat(l->layers, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return false;
 	snprintf(name, sizeof(name), "%s.data", diff_id);
 	if (fstatat(l->layers, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_size % 4096)
 		return false;

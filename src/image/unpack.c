@@ -412,7 +412,7 @@ static int commit(struct layer *l, int dir, const char *data_tmp, const char *di
 	if (file_write_atomic(dir, name, l->index.data, l->index.len, 0600, l->err) < 0)
 		return -(int)l->err->code;
 	snprintf(name, sizeof(name), "%s.data", diff_id);
-	if (renameat(dir, data_tmp, dir, name) < 0)
+	if (renameat(dir, data_tmp, dir, name) < 0 || fsync(dir) < 0)
 		return err_set(l->err, err_from_errno(errno), errno, "write the layer");
 	return 0;
 }
