@@ -32,6 +32,22 @@ const char *err_code_name(enum err_code code)
 	return (unsigned int)code < ERR_CODE_COUNT ? code_names[code] : "unknown";
 }
 
+/**
+ * one_line() - Names in a text may come from an archive or a guest: no byte of it may steer a terminal. C0, DEL and the
+ * C1 codes (0x80 to 0x9f, alone or in UTF-8) become '?'; other UTF-8 stays.
+ */
+static void one_line(char *text)
+{
+	unsigned char before = 0;
+
+	for (unsigned char *p = (unsigned char *)text; *p; before = *p++) {
+		bool c1 = *p >= 0x80 && *p < 0xa0 && (before < 0x80 || before == 0xc2);
+
+		if (*p < 0x20 || *p == 0x7f || c1)
+			*p = '?';
+	}
+}
+
 int err_set(struct error *err, enum err_code code, int sys_errno, const char *fmt, ...)
 {
 	va_list ap;
@@ -47,6 +63,7 @@ int err_set(struct error *err, enum err_code code, int sys_errno, const char *fm
 	va_end(ap);
 	if (sys_errno && n >= 0 && (size_t)n < sizeof(err->text))
 		snprintf(err->text + n, sizeof(err->text) - (size_t)n, ": %s", strerror(sys_errno));
+	one_line(err->text);
 	return -(int)code;
 }
 
@@ -63,7 +80,9 @@ int err_wrap(struct error *err, const char *fmt, ...)
 	n = vsnprintf(err->text, sizeof(err->text), fmt, ap);
 	va_end(ap);
 	if (n >= 0 && (size_t)n < sizeof(err->text))
-		snprintf(err->text + n, sizeof(err->text) - (size_t)n, ": %s", inner);
+		snprintf(err->text + n, sizeof(err->text) - (size_t)n, ": %.*s", (int)(sizeof(inner) - (size_t)n),
+			 inner);
+	one_line(err->text);
 	return -(int)err->code;
 }
 
@@ -76,6 +95,7 @@ int err_hint(struct error *err, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(err->hint, sizeof(err->hint), fmt, ap);
 	va_end(ap);
+	one_line(err->hint);
 	return -(int)err->code;
 }
 

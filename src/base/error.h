@@ -4,8 +4,9 @@
  *
  * A fallible function returns 0 (or a value >= 0) on success and a negative enum err_code on failure, or a
  * pointer and NULL. On success the object is untouched; on failure it is set exactly once. Context is put in
- * front as the error climbs (err_wrap), so that one line names what, where and why. Usable after fork, when
- * memory is exhausted, and in the guest.
+ * front as the error climbs (err_wrap), so that one line names what, where and why. Control characters in texts and
+ * hints become '?': names in them may come from a guest or an archive, and they end on a terminal. Usable after fork,
+ * when memory is exhausted, and in the guest.
  */
 #ifndef MSB_BASE_ERROR_H
 #define MSB_BASE_ERROR_H

@@ -47,6 +47,12 @@ static void error_texts(void **state)
 	assert_int_equal(err_set(NULL, ERR_LIMIT, 0, "no object"), -ERR_LIMIT);
 	assert_int_equal(err_from_errno(ENOENT), ERR_NOT_FOUND);
 	assert_int_equal(err_from_errno(EACCES), ERR_PERMISSION);
+	err_set(&err, ERR_INVALID, 0, "a\033]0;x\007b\tc\177 \x9b" "1m \xc2\x9b" "2m h\xc3\xa4\xc3\x9f \xe4\xb8\xad");
+	assert_string_equal(err.text, "a?]0;x?b?c? ?1m \xc2?2m h\xc3\xa4\xc3\x9f \xe4\xb8\xad");
+	err_wrap(&err, "x\ny");
+	err_hint(&err, "\033[31m");
+	assert_memory_equal(err.text, "x?y: a?", 7);
+	assert_string_equal(err.hint, "?[31m");
 	for (int i = 0; i < ERR_CODE_COUNT; i++)
 		assert_non_null(err_code_name((enum err_code)i));
 }
