@@ -30,6 +30,7 @@
 
 #define TAGS_MAX 64
 #define INDEX_DEPTH_MAX 32
+#define DESCRIPTORS_MAX 4096 /* indexes that name each other twice at each of 32 levels would never end */
 #define ARCHIVE_BYTES_MAX (64LL << 30) /* of standard input, or unpacked */
 #define META_BYTES_MAX (2ULL << 30)
 
@@ -41,6 +42,7 @@ struct load {
 	struct bundle bundle;
 	struct image_store *store;
 	size_t loaded;
+	size_t descriptors; /* followed so far */
 	bool any_name;
 };
 
@@ -383,6 +385,8 @@ static int load_index(struct load *l, const json_t *index, const char *outer_ref
 
 		if (rc < 0)
 			break;
+		if (++l->descriptors > DESCRIPTORS_MAX)
+			return err_set(err, ERR_LIMIT, 0, "the indexes name more than %d manifests", DESCRIPTORS_MAX);
 		if (arch && strcmp(arch, "amd64") != 0 && json_array_size(list) > 1)
 			continue;
 		if (!ref)

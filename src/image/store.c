@@ -148,6 +148,7 @@ static void free_list(struct image **images, size_t count)
 int image_store_list(struct image_store *s, struct image ***out, size_t *count, struct error *err)
 {
 	_cleanup_(freep) struct record *r = calloc(1, sizeof(*r));
+	struct error why = ERROR_INIT;
 	struct image **list = NULL;
 	DIR *dir = open_folder(s, "refs");
 	struct dirent *e;
@@ -162,9 +163,21 @@ int image_store_list(struct image_store *s, struct image ***out, size_t *count, 
 		char name[REFERENCE_MAX], digest[DIGEST_HEX + 1];
 		struct image **grown, *img;
 
-		/* One that vanishes or is damaged does not hide the others. */
-		if (!ref_name(e->d_name, name) || read_ref(s, e->d_name, digest, NULL) < 0 || load_record(s, digest, r, NULL) < 0)
+		if (!ref_name(e->d_name, name))
 			continue;
+		if (read_ref(s, e->d_name, digest, &why) < 0 || load_record(s, digest, r, &why) < 0) {
+			bool gone = why.code == ERR_NOT_FOUND || why.code == ERR_INVALID;
+
+			/* One that is gone or damaged does not hide the others; one that cannot be read now is needed. */
+			if (gone) {
+				err_clear(&why);
+				continue;
+			}
+			free_list(list, *count);
+			*count = 0;
+			closedir(dir);
+			return err_set(err, why.code, 0, "image %s: %s", name, why.text);
+		}
 		grown = realloc(list, (*count + 1) * sizeof(struct image *));
 		img = grown ? malloc(sizeof(*img)) : NULL;
 		if (grown)

@@ -228,15 +228,21 @@ static bool clean_path(const char *raw, char *out, struct index_bytes *b, struct
 }
 
 /** store_data() - A file's bytes: whole blocks to .data, a short last part to *tail. */
-static bool store_data(struct layer *l, struct archive *a, struct index_entry *e, uint8_t tail[INDEX_BLOCK])
+static bool store_data(struct layer *l, struct archive *a, struct archive_entry *ae, struct index_entry *e,
+		       uint8_t tail[INDEX_BLOCK])
 {
 	uint64_t done = 0;
 	size_t have = 0;
 
 	e->data_offset = l->blocks * INDEX_BLOCK;
 	while (done < e->size) {
-		la_ssize_t n = archive_read_data(a, tail + have, MIN(INDEX_BLOCK - have, e->size - done));
+		size_t want = MIN(INDEX_BLOCK - have, e->size - done);
+		la_ssize_t n = archive_read_data(a, tail + have, want);
 
+		if (n == 0 && archive_entry_sparse_count(ae)) { /* a sparse file that ends with a hole */
+			memset(tail + have, 0, want);
+			n = (la_ssize_t)want;
+		}
 		if (n <= 0) {
 			if (!l->err->code)
 				err_set(l->err, ERR_INVALID, 0, "the layer's tar is damaged: %s",
@@ -322,7 +328,11 @@ static bool one_entry(struct layer *l, struct archive *a, struct archive_entry *
 	if (S_ISCHR(e.mode) || S_ISBLK(e.mode)) {
 		e.rdev = encode_dev((uint32_t)archive_entry_rdevmajor(ae), (uint32_t)archive_entry_rdevminor(ae));
 		if (S_ISCHR(e.mode) && e.rdev == 0) {
-			fprintf(stderr, "warn: %s: character device 0:0 left out (it would be a whiteout)\n", path);
+			struct error note = ERROR_INIT; /* which makes the name fit for a terminal */
+
+			err_set(&note, ERR_INVALID, 0, "%s: character device 0:0 left out (it would be a whiteout)",
+				path);
+			fprintf(stderr, "warn: %s\n", note.text);
 			return true;
 		}
 	}
@@ -351,7 +361,13 @@ static bool one_entry(struct layer *l, struct archive *a, struct archive_entry *
 		buf_free(&xattrs);
 		return false;
 	}
-	ok = !S_ISREG(e.mode) || store_data(l, a, &e, tail);
+	if (e.size > LAYER_BYTES_MAX - l->bytes) {
+		/* The stream's limit does not see this: holes of sparse files take no bytes of it. */
+		err_set(l->err, ERR_LIMIT, 0, "the layer's files hold more than 10 GiB");
+		buf_free(&xattrs);
+		return false;
+	}
+	ok = !S_ISREG(e.mode) || store_data(l, a, ae, &e, tail);
 	ok = ok && index_append(&l->index, &e);
 	buf_free(&xattrs);
 	return ok;

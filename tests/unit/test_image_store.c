@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -182,11 +183,40 @@ static void damaged(void **state)
 	image_store_close(s);
 }
 
+/** short_of_descriptors() - What cannot be read for the moment is still needed: nothing is collected. */
+static void short_of_descriptors(void **state)
+{
+	struct error err = ERROR_INIT;
+	struct image_store *s = image_store_open(home_fd, &err);
+	struct rlimit before, few;
+	struct image **list;
+	size_t n;
+
+	(void)state;
+	assert_non_null(s);
+	put_image("y", 'd', '6', '7');
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	few = before;
+	few.rlim_cur = (rlim_t)dup(home_fd) + 1; /* room for one: the folder of references */
+	close((int)few.rlim_cur - 1);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	assert_int_equal(image_store_list(s, &list, &n, &err), -ERR_SYSTEM);
+	err_clear(&err);
+	assert_int_equal(image_store_collect(s, &err), -ERR_SYSTEM);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_true(there("manifests", digest('d'), ".image"));
+	assert_true(there("layers", digest('6'), ".data"));
+	err_clear(&err);
+	assert_int_equal(image_store_remove(s, "y", &err), 0);
+	image_store_close(s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(life),
 		cmocka_unit_test(damaged),
+		cmocka_unit_test(short_of_descriptors),
 	};
 
 	return cmocka_run_group_tests_name("image_store", tests, setup, teardown);
