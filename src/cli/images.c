@@ -41,6 +41,7 @@ int command_load(int argc, char **argv)
 					     "[-i FILE] [-t REF]...", NULL };
 	struct engine_paths paths;
 	struct error err = ERROR_INIT;
+	char name[REFERENCE_MAX];
 	struct parsed p;
 
 	if (parse_options(rows, ARRAY_LEN(rows), 0, argc, argv, &p, &err) < 0)
@@ -54,6 +55,9 @@ int command_load(int argc, char **argv)
 		err_hint(&err, "did you mean: msb load -i %s", p.extra[0]);
 		return usage_error(&err);
 	}
+	for (size_t i = 0; i < tags.count; i++)
+		if (reference_normalise(tags.item[i], name, &err) < 0)
+			return usage_error(&err); /* before the archive is read, and the good ones get their image */
 	if (!input && isatty(STDIN_FILENO)) {
 		err_set(&err, ERR_USAGE, 0, "load: standard input is a terminal");
 		err_hint(&err, "use msb load -i FILE, or pipe an archive in");
@@ -182,6 +186,7 @@ int command_rmi(int argc, char **argv)
 	struct engine_paths paths;
 	struct image_store *store;
 	struct error err = ERROR_INIT;
+	char name[REFERENCE_MAX];
 	struct parsed p;
 	int status = 0;
 
@@ -196,6 +201,9 @@ int command_rmi(int argc, char **argv)
 			ARRAY_LEN(p.words));
 		return usage_error(&err);
 	}
+	for (size_t i = 0; i < p.word_count; i++)
+		if (reference_normalise(p.words[i], name, &err) < 0)
+			return usage_error(&err);
 	store = open_store(&paths, &err);
 	if (!store) {
 		print_error(&err);

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -138,14 +139,27 @@ static int dispatch(int count, char **args)
 	return unknown_command(args[0]);
 }
 
+/** finish() - What was printed must have arrived: a full disk is a failure, a reader that left is SIGPIPE's status. */
+static int finish(int status)
+{
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return status;
+	if (errno == EPIPE)
+		return status ? status : 128 + SIGPIPE;
+	fprintf(stderr, "error: write to standard output: %s\n", strerror(errno));
+	return status ? status : 1;
+}
+
 int main(int argc, char **argv)
 {
 	int first = 1;
 
 	open_standard();
 	sigaction(SIGPIPE, &(struct sigaction){ .sa_handler = SIG_IGN }, NULL);
+	/* A parent that ignores it hands that on, and waitpid() would then know no status of any child. */
+	sigaction(SIGCHLD, &(struct sigaction){ .sa_handler = SIG_DFL }, NULL);
 	engine_use_agent(agent_initramfs_start, (size_t)(agent_initramfs_end - agent_initramfs_start));
 	while (first < argc && strncmp(argv[first], "--", 2) == 0 && log_level_parse(argv[first] + 2) >= 0)
 		log_setup((enum log_level)log_level_parse(argv[first++] + 2), STDERR_FILENO, NULL);
-	return dispatch(MAX(0, argc - first), argv + first);
+	return finish(dispatch(MAX(0, argc - first), argv + first));
 }

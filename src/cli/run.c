@@ -12,6 +12,7 @@
 #include "base/fd.h"
 #include "cli/cli.h"
 #include "cli/units.h"
+#include "image/store.h"
 
 #define MEMORY_MIB_MAX (1u << 22)
 #define ENV_FILE_MAX (1u << 20)
@@ -135,6 +136,14 @@ static int check_words(const struct parsed *p, struct error *err)
 	return -(int)ERR_USAGE;
 }
 
+/** is_hostname() - It becomes a line of /etc/hosts: no blank, no control character. */
+static bool is_hostname(const char *name)
+{
+	size_t n = strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");
+
+	return n > 0 && n <= MSG_HOSTNAME_MAX && !name[n];
+}
+
 /** exit_status() - Of a failed start. */
 static int exit_status(const struct error *err)
 {
@@ -228,6 +237,7 @@ int command_run(int argc, char **argv)
 	struct error err = ERROR_INIT;
 	struct parsed p;
 	struct winsize w = { 0 };
+	char reference[REFERENCE_MAX];
 	bool terminal = isatty(STDIN_FILENO);
 
 	if (parse_options(rows, ARRAY_LEN(rows), 1, argc, argv, &p, &err) < 0)
@@ -236,7 +246,8 @@ int command_run(int argc, char **argv)
 		print_help(&help, rows, ARRAY_LEN(rows));
 		return 0;
 	}
-	if (check_words(&p, &err) < 0 || choose(&spec.hypervisor, &err) < 0)
+	if (check_words(&p, &err) < 0 || reference_normalise(p.words[0], reference, &err) < 0 ||
+	    choose(&spec.hypervisor, &err) < 0)
 		return usage_error(&err);
 	if (o.tty && o.no_tty) {
 		err_set(&err, ERR_USAGE, 0, "--tty and --no-tty exclude each other");
@@ -257,8 +268,9 @@ int command_run(int argc, char **argv)
 	for (size_t i = 0; i < o.rlimits.count; i++)
 		if (unit_rlimit("rlimit", o.rlimits.item[i], &limits[i], &err) < 0)
 			return usage_error(&err);
-	if (o.hostname && (!o.hostname[0] || strlen(o.hostname) > MSG_HOSTNAME_MAX)) {
-		err_set(&err, ERR_USAGE, 0, "--hostname: must be 1 to %d bytes", MSG_HOSTNAME_MAX);
+	if (o.hostname && !is_hostname(o.hostname)) {
+		err_set(&err, ERR_USAGE, 0, "--hostname: \"%.70s\" is not 1 to %d letters, digits, '.', '_' or '-'",
+			o.hostname, MSG_HOSTNAME_MAX);
 		return usage_error(&err);
 	}
 	if (o.shell && (!o.shell[0] || strcmp(o.shell, "/") == 0 || strpbrk(o.shell, " \t\r\n"))) {

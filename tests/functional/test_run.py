@@ -187,7 +187,11 @@ def descendants(pid):
 BAD = [
     (["run"], 2, b"which image"),
     (["run", "nosuch:1", "--", "true"], 125, b"nosuch"),
-    (["run", "BAD NAME", "--", "true"], 125, b"BAD NAME"),
+    (["run", "BAD NAME", "--", "true"], 2, b"BAD NAME"),
+    (["run", "-H", "a\nb", IMAGE, "--", "true"], 2, b"--hostname"),
+    (["run", "-H", "x" * 65, IMAGE, "--", "true"], 2, b"--hostname"),
+    (["load", "-i", "/nosuch.tar", "-t", "good:1", "-t", "BAD!"], 2, b"BAD!"),
+    (["rmi", "BAD!"], 2, b"BAD!"),
     (["run", IMAGE, "ls", "-la"], 2, b"-- ls -la"),
     (["run", IMAGE, "ls"], 2, b"did you mean: msb run"),
     (["run", "-m", "0", IMAGE], 2, b"--memory"),
