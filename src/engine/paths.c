@@ -120,26 +120,54 @@ static void find_helper(struct engine_paths *out)
 		out->helper[0] = '\0';
 }
 
-int engine_paths(struct engine_paths *out, struct error *err)
+/** choose_home() - MSB_HOME, made absolute, or ~/.microsandbox. A path that does not fit is refused, never cut. */
+static int choose_home(char *out, size_t size, struct error *err)
 {
 	const char *given = getenv("MSB_HOME");
 	const char *home = getenv("HOME");
+	char cwd[PATH_MAX];
+	int n;
+
+	if (given && given[0] == '/') {
+		n = snprintf(out, size, "%s", given);
+	} else if (given && *given) {
+		if (!getcwd(cwd, sizeof(cwd)))
+			return err_set(err, err_from_errno(errno), errno, "the folder that MSB_HOME=%s starts from", given);
+		n = snprintf(out, size, "%s/%s", cwd, given);
+	} else if (home && home[0] == '/') {
+		n = snprintf(out, size, "%s/.microsandbox", home);
+	} else {
+		err_set(err, ERR_NOT_FOUND, 0, "neither MSB_HOME nor HOME is set");
+		return err_hint(err, "export MSB_HOME=/path/to/a/folder");
+	}
+	if (n < 0 || n >= (int)size) {
+		err_set(err, ERR_LIMIT, 0, "the state folder's path is longer than %zu bytes", size - 1);
+		return err_hint(err, "set MSB_HOME to a shorter path");
+	}
+	return 0;
+}
+
+/** given_qemu() - MSB_QEMU_PATH, absolute and without links: QEMU starts in another folder, behind another root. */
+static void given_qemu(const char *given, char *out, size_t size)
+{
+	char real[PATH_MAX];
+
+	if (!realpath(given, real) || strlen(real) >= size)
+		snprintf(out, size, "%s", given); /* not there: whoever needs it says so */
+	else
+		snprintf(out, size, "%s", real);
+}
+
+int engine_paths(struct engine_paths *out, struct error *err)
+{
+	const char *given;
 	static const char *const folders[] = { "", "/sandboxes", "/cache" };
 	char path[PATH_MAX];
 	struct stat st;
 
 	memset(out, 0, sizeof(*out));
-	if (given && *given) {
-		if (given[0] != '/' && getcwd(path, sizeof(path)))
-			snprintf(out->home, sizeof(out->home), "%.500s/%.500s", path, given);
-		else
-			snprintf(out->home, sizeof(out->home), "%s", given);
-	} else if (home && home[0] == '/') {
-		snprintf(out->home, sizeof(out->home), "%.1000s/.microsandbox", home);
-	} else {
-		err_set(err, ERR_NOT_FOUND, 0, "neither MSB_HOME nor HOME is set");
-		return err_hint(err, "export MSB_HOME=/path/to/a/folder");
-	}
+	if (choose_home(out->home, sizeof(out->home), err) < 0)
+		return -(int)err->code;
 	for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
 		snprintf(path, sizeof(path), "%s%s", out->home, folders[i]);
 		if (dir_make_parents(path, 0700, err) < 0)
@@ -156,7 +184,7 @@ int engine_paths(struct engine_paths *out, struct error *err)
 	find_kernel(out);
 	given = getenv("MSB_QEMU_PATH");
 	if (given && *given)
-		snprintf(out->qemu, sizeof(out->qemu), "%s", given);
+		given_qemu(given, out->qemu, sizeof(out->qemu));
 	else
 		find_program("qemu-system-x86_64", out->qemu, sizeof(out->qemu));
 	find_helper(out);
