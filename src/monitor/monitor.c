@@ -235,7 +235,12 @@ static int build(struct monitor *m, struct error *err)
 	m->supervisor_source = loop_add(m->loop, cfg->supervisor_fd, EPOLLIN, on_supervisor, m, err);
 	if (m->supervisor_source < 0)
 		return -(int)err->code;
-	if ((cfg->kind == HYPERVISOR_KVM ? start_kvm(m, err) : start_qemu(m, err)) < 0)
+	/* While this is the only thread, so that later ones inherit it; but QEMU, started first, needs its libraries. */
+	if (cfg->kind == HYPERVISOR_QEMU && start_qemu(m, err) < 0)
+		return -(int)err->code;
+	if (confine_landlock_none(err) < 0)
+		return -(int)err->code;
+	if (cfg->kind == HYPERVISOR_KVM && start_kvm(m, err) < 0)
 		return -(int)err->code;
 	for (size_t i = 0; i < cfg->disk_count; i++)
 		if (start_io_thread(disk_loops[i], err) < 0)
