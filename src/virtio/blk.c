@@ -36,6 +36,7 @@
 
 #define BLK_HEADER 16
 #define BLK_ID_LEN 20
+#define BLK_QUEUE_SIZE 128 /* the driver allocates about 1 KiB of guest memory per entry at boot */
 #define BLK_SEG_MAX (QUEUE_IOV_MAX - 2)
 #define BLK_SIZE_MAX 32768 /* bytes per segment, so that the largest request stays below QUEUE_CHAIN_BYTES_MAX */
 _Static_assert(BLK_SIZE_MAX * BLK_SEG_MAX + BLK_HEADER < QUEUE_CHAIN_BYTES_MAX, "largest request fits a chain");
@@ -253,7 +254,7 @@ struct virtio_device *virtio_blk_new(struct loop *loop, const char *name, struct
 		return NULL;
 	}
 	dev = &blk->dev;
-	virtio_device_init(dev, &blk_ops, VIRTIO_ID_BLK, name, 1, loop);
+	virtio_device_init(dev, &blk_ops, VIRTIO_ID_BLK, name, 1, BLK_QUEUE_SIZE, loop);
 	blk->disk = disk;
 	dev->features |= 1ULL << BLK_F_SIZE_MAX | 1ULL << BLK_F_SEG_MAX | 1ULL << BLK_F_BLK_SIZE | 1ULL << BLK_F_FLUSH;
 	put_le(dev->config, disk->size_bytes / DISK_SECTOR, 8);

@@ -16,6 +16,7 @@
 #define CONSOLE_RX 0
 #define CONSOLE_TX 1
 #define CONSOLE_QUEUES 2
+#define CONSOLE_QUEUE_SIZE 16 /* the driver fills the receive queue, which we never use, with pages */
 #define ROUNDS_PER_WAKE 4 /* times a whole queue, then the loop's other sources have their turn */
 
 struct console {
@@ -110,7 +111,8 @@ struct virtio_device *virtio_console_new(struct loop *loop, int fd, uint64_t max
 		err_set(err, ERR_NO_MEMORY, 0, "console device: out of memory");
 		return NULL;
 	}
-	virtio_device_init(&con->dev, &console_ops, VIRTIO_ID_CONSOLE, "console", CONSOLE_QUEUES, loop);
+	virtio_device_init(&con->dev, &console_ops, VIRTIO_ID_CONSOLE, "console", CONSOLE_QUEUES, CONSOLE_QUEUE_SIZE,
+			   loop);
 	con->fd = fd;
 	con->left = max_bytes;
 	/* cols, rows, max_nr_ports, emerg_wr: all without meaning as their features are not offered. */

@@ -4,14 +4,14 @@
 #include <string.h>
 
 void virtio_device_init(struct virtio_device *dev, const struct virtio_ops *ops, enum virtio_id id, const char *name,
-			unsigned int queue_count, struct loop *loop)
+			unsigned int queue_count, uint16_t queue_max, struct loop *loop)
 {
 	memset(dev, 0, sizeof(*dev));
 	dev->ops = ops;
 	dev->id = id;
 	dev->name = name;
 	dev->queue_count = queue_count;
-	dev->queue_max = QUEUE_SIZE_MAX;
+	dev->queue_max = queue_max;
 	dev->loop = loop;
 	dev->again_timer = -1;
 	dev->features = 1ULL << VIRTIO_F_VERSION_1_BIT | 1ULL << VIRTIO_F_EVENT_IDX_BIT |

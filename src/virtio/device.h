@@ -67,9 +67,14 @@ struct virtio_device {
 	int again_timer;
 };
 
-/** virtio_device_init() - Fill the common part: transport feature bits, lock, sizes. */
+/**
+ * virtio_device_init() - Fill the common part: transport feature bits, lock, sizes.
+ * @queue_max: largest size offered for a queue, a power of two up to QUEUE_SIZE_MAX. Linux takes all of it and pays in
+ *             guest memory and boot time, so offer what the device makes use of. QEMU's transport offers QUEUE_SIZE_MAX
+ *             whatever is said here.
+ */
 void virtio_device_init(struct virtio_device *dev, const struct virtio_ops *ops, enum virtio_id id, const char *name,
-			unsigned int queue_count, struct loop *loop);
+			unsigned int queue_count, uint16_t queue_max, struct loop *loop);
 /** virtio_device_interrupt() - Tell the driver about pushed chains if it wants to know. Lock held. */
 void virtio_device_interrupt(struct virtio_device *dev, unsigned int queue);
 

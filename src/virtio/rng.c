@@ -6,6 +6,7 @@
 #include "base/macros.h"
 #include "virtio/device.h"
 
+#define RNG_QUEUE_SIZE 8
 #define RNG_CHAINS_PER_KICK 16
 #define RNG_ROUNDS_PER_WAKE 4
 #define RNG_BYTES_PER_CHAIN 256 /* the guest asks again; what getrandom() gives without short counts */
@@ -70,6 +71,6 @@ struct virtio_device *virtio_rng_new(struct loop *loop, struct error *err)
 		err_set(err, ERR_NO_MEMORY, 0, "rng device: out of memory");
 		return NULL;
 	}
-	virtio_device_init(&rng->dev, &rng_ops, VIRTIO_ID_RNG, "rng", 1, loop);
+	virtio_device_init(&rng->dev, &rng_ops, VIRTIO_ID_RNG, "rng", 1, RNG_QUEUE_SIZE, loop);
 	return &rng->dev;
 }

@@ -32,6 +32,7 @@
 #define Q_RX 0
 #define Q_TX 1
 #define HEADER_SIZE 44
+#define VSOCK_QUEUE_SIZE 128 /* the driver fills the receive queue with buffers of 8 KiB each at boot */
 #define CONNECTIONS_MAX 256
 #define BUF_ALLOC (128u * 1024) /* credit of the guest per connection; power of two */
 #define ORPHAN_RSTS_MAX 32
@@ -745,7 +746,8 @@ struct virtio_device *virtio_vsock_new(struct loop *loop, int control_fd, void (
 		err_set(err, ERR_NO_MEMORY, 0, "vsock: out of memory");
 		return NULL;
 	}
-	virtio_device_init(&v->dev, &vsock_ops, VIRTIO_ID_VSOCK, "vsock", 3, loop);
+	virtio_device_init(&v->dev, &vsock_ops, VIRTIO_ID_VSOCK, "vsock", 3, VSOCK_QUEUE_SIZE,
+			   loop);
 	put(v->dev.config, VSOCK_CID_GUEST, 8);
 	v->dev.config_len = 8;
 	v->control_fd = control_fd;
