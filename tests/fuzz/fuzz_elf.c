@@ -2,6 +2,7 @@
 /* Fuzz the kernel loader: any file must end in success or a set error, within guest memory (AddressSanitizer). */
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -15,7 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static int fd = -1;
-	static uint8_t *ram;
+	uint8_t *ram = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct guest_memory mem = { .count = 1 };
 	struct error err = ERROR_INIT;
 	struct boot_kernel kernel;
@@ -23,13 +24,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (fd < 0)
 		fd = fd_memfd("kernel", 0, false);
-	if (!ram)
-		ram = malloc(MEMORY);
 	mem.regions[0] = (struct memory_region){ .gpa = 0, .size = MEMORY, .host = ram };
-	if (!ram || fd < 0 || ftruncate(fd, 0) < 0 || fd_pwrite_full(fd, data, size, 0) < 0)
+	if (ram == MAP_FAILED || fd < 0 || ftruncate(fd, 0) < 0 || fd_pwrite_full(fd, data, size, 0) < 0)
 		abort();
 	rc = boot_load_kernel(&mem, fd, &kernel, &err);
 	if (rc != -(int)err.code || (rc == 0 && (kernel.end > MEMORY || kernel.entry >= kernel.end)))
 		abort();
+	munmap(ram, MEMORY);
 	return 0;
 }

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -88,6 +89,35 @@ static void test_good(void **state)
 	assert_memory_equal(ram + LOAD_AT, k.code, sizeof(k.code));
 	assert_memory_equal(ram + LOAD_AT + 4096, k.data, sizeof(k.data));
 	assert_int_equal(ram[LOAD_AT + 4096 + 32], 0);
+}
+
+/** Whole pages of a segment that is not written are mapped, the rest is read; nothing of the file's tail is seen. */
+static void test_mapped(void **state)
+{
+	static uint8_t file[5 * 4096];
+	struct error err = ERROR_INIT;
+	struct image k = good();
+	struct boot_kernel out;
+	int fd = fd_memfd("kernel", 0, false);
+	uint8_t byte;
+
+	(void)state;
+	memset(file, 0xcc, sizeof(file));
+	k.segments[0].p_offset = 4096;
+	k.segments[0].p_filesz = 2 * 4096 + 100;
+	k.segments[0].p_memsz = 3 * 4096;
+	k.segments[1].p_paddr = LOAD_AT + 3 * 4096;
+	memcpy(file, &k, sizeof(k));
+	memset(ram, 0, MEMORY);
+	assert_int_equal(fd_pwrite_full(fd, file, sizeof(file), 0), 0);
+	assert_int_equal(boot_load_kernel(&mem, fd, &out, &err), 0);
+	assert_memory_equal(ram + LOAD_AT, file + 4096, 2 * 4096 + 100);
+	for (size_t i = 2 * 4096 + 100; i < 3 * 4096; i++)
+		assert_int_equal(ram[LOAD_AT + i], 0);
+	ram[LOAD_AT + 1] = 0x11; /* what the guest changes stays the guest's */
+	assert_int_equal(pread(fd, &byte, 1, 4097), 1);
+	assert_int_equal(byte, 0xcc);
+	fd_close(&fd);
 }
 
 static void test_truncated(void **state)
@@ -178,15 +208,17 @@ static void test_prepare(void **state)
 static int setup(void **state)
 {
 	(void)state;
-	ram = calloc(1, MEMORY);
+	ram = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (ram == MAP_FAILED)
+		return 1;
 	mem = (struct guest_memory){ .count = 1, .regions = { { .gpa = 0, .size = MEMORY, .host = ram } } };
-	return ram ? 0 : -1;
+	return 0;
 }
 
 static int teardown(void **state)
 {
 	(void)state;
-	free(ram);
+	munmap(ram, MEMORY);
 	return 0;
 }
 
@@ -194,6 +226,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_good),
+		cmocka_unit_test(test_mapped),
 		cmocka_unit_test(test_truncated),
 		cmocka_unit_test(test_bad),
 		cmocka_unit_test(test_prepare),

@@ -14,8 +14,9 @@ struct boot_kernel {
 };
 
 /**
- * boot_load_kernel() - Read the PT_LOAD segments of an ELF file into guest memory, which must be zero before.
- * @fd: borrowed, read with pread()
+ * boot_load_kernel() - Bring the PT_LOAD segments of an ELF file into guest memory, which must be zero before.
+ * @mem: mapped with mmap(): code and constants replace its pages by private mappings of the file, the rest is read
+ * @fd:  borrowed
  * Return: 0, or ERR_INVALID (not such a kernel), ERR_LIMIT (does not fit into the memory), ERR_SYSTEM.
  */
 int boot_load_kernel(const struct guest_memory *mem, int fd, struct boot_kernel *out, struct error *err);
