@@ -5,7 +5,7 @@ set -euo pipefail
 build="build-essential meson ninja-build pkg-config python3 musl-tools libarchive-dev libssl-dev libjansson-dev
 	zlib1g-dev libzstd-dev libcmocka-dev e2fsprogs qemu-system-x86
 	linux-source-6.12 flex bison bc libelf-dev xz-utils patch util-linux"
-test="python3-pytest umoci skopeo buildah busybox-static erofs-utils clang libclang-rt-14-dev procps"
+test="python3-pytest mmdebstrap cpio kmod umoci skopeo buildah busybox-static erofs-utils clang libclang-rt-14-dev procps"
 list() { for set in "$@"; do case $set in build) echo $build ;; test) echo $test ;; esac; done; }
 if [ "${1:-}" != install ]; then list "$@"; exit; fi
 shift
@@ -24,5 +24,8 @@ if [ "$(id -u)" != 0 ]; then
 fi
 echo "installing:$missing"
 export DEBIAN_FRONTEND=noninteractive
+echo "packages: reading the lists"
 $sudo apt-get update -qq </dev/null
-$sudo apt-get install -y -qq --no-install-recommends $missing </dev/null >/dev/null
+# One line in three seconds at most: neither silence nor a page per package.
+$sudo apt-get install -y -q --no-install-recommends $missing </dev/null | awk '
+	{ now = systime(); if (now - last >= 3) { last = now; print "packages: " substr($0, 1, 80); fflush() } }'
