@@ -8,6 +8,7 @@
 
 #include "agent/initramfs.h"
 #include "base/log.h"
+#include "base/timeline.h"
 #include "base/macros.h"
 #include "cli/cli.h"
 
@@ -155,6 +156,8 @@ int main(int argc, char **argv)
 	int first = 1;
 
 	open_standard();
+	timeline_open();
+	timeline_mark("main");
 	sigaction(SIGPIPE, &(struct sigaction){ .sa_handler = SIG_IGN }, NULL);
 	/* A parent that ignores it hands that on, and waitpid() would then know no status of any child. */
 	sigaction(SIGCHLD, &(struct sigaction){ .sa_handler = SIG_DFL }, NULL);

@@ -19,6 +19,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/timeline.h"
 #include "engine/engine.h"
 #include "engine/run_plan.h"
 #include "proto/frame.h"
@@ -49,6 +50,7 @@ static _Noreturn void supervise(struct run_plan *plan, int client_fd, int sessio
 	keep[n++] = m->console_fd;
 	keep[n++] = m->log_fd;
 	keep[n++] = m->kvm_fd;
+	keep[n++] = timeline_fd();
 	for (size_t i = 0; i < m->disk_count; i++)
 		for (size_t j = 0; j < m->disks[i].extent_count; j++)
 			keep[n++] = m->disks[i].extents[j].fd;
@@ -234,9 +236,11 @@ int engine_run_start(const struct run_spec *spec, int cancel_fd, struct run_sess
 	memset(out, 0, sizeof(*out));
 	out->fd = out->control_fd = -1;
 	rc = run_plan_make(spec, &plan, out, err);
+	timeline_mark("plan made");
 	if (rc == 0 && !out->nothing_to_run)
 		rc = launch(&plan, out, err);
 	run_plan_release(&plan);
+	timeline_mark("supervisor forked");
 	if (rc == 0 && out->nothing_to_run)
 		return 0;
 	snprintf(out->stage, sizeof(out->stage), "boot");
@@ -244,6 +248,7 @@ int engine_run_start(const struct run_spec *spec, int cancel_fd, struct run_sess
 		rc = wait_for(out, out->control_fd, POLLIN, cancel_fd, err);
 	if (rc == 0)
 		rc = start_command(out, &plan.exec, cancel_fd, err);
+	timeline_mark("command started");
 	run_plan_free(&plan);
 	if (rc < 0) {
 		out->exited = true;
@@ -322,6 +327,8 @@ int engine_run_finish(struct run_session *s, struct error *err)
 	char *slash;
 	int rc = 0;
 
+	timeline_mark("command ended");
+
 	if (s->control_fd >= 0 && !s->exited)
 		rc = read_reason(s, err);
 	fd_close(&s->fd);
@@ -341,5 +348,6 @@ int engine_run_finish(struct run_session *s, struct error *err)
 			dir_remove_tree(parent, slash + 1, NULL);
 		s->sandbox_dir[0] = '\0';
 	}
+	timeline_mark("torn down");
 	return rc;
 }

@@ -27,6 +27,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "base/timeline.h"
 #include "confine/confine.h"
 #include "hypervisor/hypervisor.h"
 #include "virtio/device.h"
@@ -273,6 +274,7 @@ int monitor_main(const struct monitor_config *cfg)
 	m.supervisor_source = -1;
 	log_setup(LOG_WARN, cfg->log_fd, NULL);
 	prctl(PR_SET_NAME, "msb-monitor");
+	timeline_mark("monitor");
 	/* The lifeline (supervisor_fd) ends us in any case; this is quicker when the loop is busy. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	sigaction(SIGPIPE, &(struct sigaction){ .sa_handler = SIG_IGN }, NULL);

@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -28,8 +30,10 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/loop.h"
+#include "base/timeline.h"
 #include "proto/frame.h"
 
+#define MONITOR_END_MS 1000 /* after that by force */
 #define CONTROL_BUFFER_MAX (64 * 1024) /* the agent's messages on the control connection are small */
 
 enum state { BOOTING, MOUNTING, RUNNING };
@@ -118,6 +122,7 @@ static void on_hello(struct supervisor *s, const struct frame *f)
 		report(s, MSG_FAIL_OTHER, 0, "the guest agent speaks another protocol version");
 		return;
 	}
+	timeline_mark("agent hello");
 	log_info(LOG_SANDBOX, "kernel took %llu us", (unsigned long long)hello.kernel_ns / 1000);
 	s->spec->boot.realtime_ns = (uint64_t)clock_realtime_ns();
 	if (!msg_encode_boot(&body, &s->spec->boot) || !send_control(s, FRAME_BOOT, &body))
@@ -139,6 +144,7 @@ static void on_ready(struct supervisor *s, const struct frame *f)
 		return;
 	}
 	s->state = RUNNING;
+	timeline_mark("agent ready");
 	loop_remove(s->loop, &s->boot_timer);
 	loop_timer_set(s->loop, s->clock_timer, SANDBOX_CLOCK_INTERVAL_S * NSEC_PER_SEC);
 	if (fd_send_msg(s->monitor_fd, &msg, sizeof(msg), &s->session_fd, 1) < 0) {
@@ -232,6 +238,7 @@ static void on_monitor(void *arg, uint32_t events)
 	msg.text[sizeof(msg.text) - 1] = '\0';
 	switch (msg.type) {
 	case MONITOR_RUNNING:
+		timeline_mark_at("first instruction", msg.time_ns);
 		break;
 	case MONITOR_CONNECT_FAILED:
 		report(s, MSG_FAIL_OTHER, 0, "the guest agent refused the session");
@@ -340,8 +347,17 @@ static int watch(struct supervisor *s, struct error *err)
 /** kill_all() - End the monitor and everything that became our child through it. */
 static void kill_all(struct supervisor *s)
 {
-	if (s->monitor_pid > 0)
-		kill(s->monitor_pid, SIGKILL);
+	const struct monitor_message off = { .type = MONITOR_POWER_OFF };
+	struct pollfd gone = { .fd = -1, .events = POLLIN };
+
+	/* In order first, because that is quicker: the monitor gives memory and machine back side by side. */
+	if (s->monitor_pid > 0) {
+		gone.fd = (int)syscall(SYS_pidfd_open, s->monitor_pid, 0);
+		if (gone.fd < 0 || fd_send_msg(s->monitor_fd, &off, sizeof(off), NULL, 0) < 0 ||
+		    poll(&gone, 1, MONITOR_END_MS) != 1)
+			kill(s->monitor_pid, SIGKILL);
+		fd_close(&gone.fd);
+	}
 	/* As child subreaper we inherit QEMU when the monitor dies; its parent-death signal ends it. */
 	while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
 		;
@@ -373,6 +389,7 @@ int supervisor_main(struct sandbox_spec *spec, int client_fd, int session_fd)
 				 .in = BUF_INIT(CONTROL_BUFFER_MAX) };
 	log_setup(LOG_WARN, spec->machine.log_fd, spec->name);
 	prctl(PR_SET_NAME, "msb-supervisor");
+	timeline_mark("supervisor");
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	setsid();
 	s.loop = loop_new(&err);
@@ -382,7 +399,9 @@ int supervisor_main(struct sandbox_spec *spec, int client_fd, int session_fd)
 		report(&s, MSG_FAIL_OTHER, 0, err.text);
 	else if (loop_run(s.loop, &err) < 0)
 		report(&s, MSG_FAIL_OTHER, 0, err.text);
+	timeline_mark("supervisor ends");
 	kill_all(&s);
+	timeline_mark("monitor gone");
 	parent = open(spec->parent_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (parent >= 0 && dir_remove_tree(parent, spec->name, &err) < 0)
 		log_warn(LOG_SANDBOX, "%s", err.text);

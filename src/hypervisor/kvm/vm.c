@@ -23,6 +23,7 @@
 #include "base/buf.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/timeline.h"
 #include "hypervisor/kvm/acpi.h"
 #include "hypervisor/kvm/boot.h"
 #include "hypervisor/kvm/vm.h"
@@ -103,8 +104,8 @@ static int add_slot(struct vm *vm, uint32_t slot, uint64_t gpa, uint64_t size, v
 	return 0;
 }
 
-/** add_memory() - RAM below the hole, and above it what does not fit. */
-static int add_memory(struct vm *vm, uint64_t bytes, struct error *err)
+/** make_memory() - RAM below the hole, and above it what does not fit. */
+static int make_memory(struct vm *vm, uint64_t bytes, struct error *err)
 {
 	uint64_t low = MIN(bytes, (uint64_t)LAYOUT_HOLE_START);
 	uint8_t *host;
@@ -121,6 +122,12 @@ static int add_memory(struct vm *vm, uint64_t bytes, struct error *err)
 							     .host = host + low };
 		vm->mem.count = 2;
 	}
+	return 0;
+}
+
+/** add_memory() - Tell KVM of it. */
+static int add_memory(struct vm *vm, struct error *err)
+{
 	for (uint32_t i = 0; i < vm->mem.count; i++)
 		if (add_slot(vm, i, vm->mem.regions[i].gpa, vm->mem.regions[i].size, vm->mem.regions[i].host, false,
 			     err) < 0)
@@ -170,6 +177,23 @@ static int vm_create(struct vm *vm, struct error *err)
 	return add_irqchip(vm, err);
 }
 
+/** The thread that makes KVM's virtual machine while build() fills the memory. */
+struct creation {
+	struct vm *vm;
+	pthread_t thread;
+	int rc;
+	struct error err;
+};
+
+/** creation_thread() - vm_create() waits for RCU grace periods of the host, longer than the kernel takes to load. */
+static void *creation_thread(void *arg)
+{
+	struct creation *c = arg;
+
+	c->rc = vm_create(c->vm, &c->err);
+	return NULL;
+}
+
 /** add_ioeventfd() - A 4-byte write to a register signals fd instead of exiting. */
 static int add_ioeventfd(struct vm *vm, uint64_t gpa, int fd, bool match, uint32_t value, struct error *err)
 {
@@ -215,16 +239,17 @@ static int add_device(struct vm *vm, struct virtio_device *dev, struct error *er
 }
 
 /** load_guest() - Kernel, initramfs, command line, tables. */
-static int load_guest(struct vm *vm, const struct monitor_config *cfg, struct boot_kernel *kernel, struct error *err)
+static int load_guest(struct vm *vm, const struct monitor_config *cfg, size_t device_count, struct boot_kernel *kernel,
+		      struct error *err)
 {
 	struct acpi_device devices[VM_DEVICES_MAX];
 	_cleanup_(buf_free) struct buf acpi = BUF_INIT(LAYOUT_ACPI_MAX);
 	char cmdline[CMDLINE_MAX];
 
-	for (uint32_t i = 0; i < vm->device_count; i++)
+	for (uint32_t i = 0; i < device_count; i++)
 		devices[i] = (struct acpi_device){ .base = LAYOUT_DEVICES + i * VIRTIO_MMIO_SIZE,
 						   .gsi = LAYOUT_FIRST_GSI + i };
-	if (!acpi_build(&acpi, LAYOUT_ACPI, vm->cpu_count, devices, vm->device_count))
+	if (!acpi_build(&acpi, LAYOUT_ACPI, vm->cpu_count, devices, device_count))
 		return err_set(err, ERR_NO_MEMORY, 0, "ACPI tables");
 	kernel_command_line(cfg, cmdline, sizeof(cmdline));
 	if (boot_load_kernel(&vm->mem, cfg->kernel_fd, kernel, err) < 0)
@@ -236,7 +261,9 @@ static int load_guest(struct vm *vm, const struct monitor_config *cfg, struct bo
 static int build(struct vm *vm, const struct monitor_config *cfg, struct virtio_device **devices, size_t count,
 		 struct error *err)
 {
+	struct creation creation = { .vm = vm, .err = ERROR_INIT };
 	struct boot_kernel kernel;
+	int rc;
 
 	if (count > VM_DEVICES_MAX)
 		return err_set(err, ERR_LIMIT, 0, "%zu devices, %d is the limit", count, VM_DEVICES_MAX);
@@ -245,13 +272,26 @@ static int build(struct vm *vm, const struct monitor_config *cfg, struct virtio_
 	vm->end_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (vm->end_fd < 0)
 		return err_set(err, ERR_SYSTEM, errno, "eventfd");
-	if (vm_create(vm, err) < 0 || add_memory(vm, cfg->memory_bytes, err) < 0)
+	rc = pthread_create(&creation.thread, NULL, creation_thread, &creation);
+	if (rc)
+		return err_set(err, ERR_SYSTEM, rc, "start a thread");
+	rc = make_memory(vm, cfg->memory_bytes, err);
+	if (rc == 0)
+		rc = load_guest(vm, cfg, count, &kernel, err);
+	timeline_mark("kernel loaded");
+	pthread_join(creation.thread, NULL);
+	timeline_mark("virtual machine made");
+	if (rc < 0)
+		return rc;
+	if (creation.rc < 0) {
+		*err = creation.err;
+		return creation.rc;
+	}
+	if (add_memory(vm, err) < 0)
 		return -(int)err->code;
 	for (size_t i = 0; i < count; i++)
 		if (add_device(vm, devices[i], err) < 0)
 			return err_wrap(err, "device %s", devices[i]->name);
-	if (load_guest(vm, cfg, &kernel, err) < 0)
-		return -(int)err->code;
 	for (unsigned int i = 0; i < cfg->cpus; i++)
 		if (vcpu_create(vm, i, kernel.entry, err) < 0)
 			return -(int)err->code;
@@ -270,7 +310,29 @@ static void wait_for_end(struct vm *vm, int stop_fd)
 		vm_ended(vm, &stopped);
 }
 
-/** vm_finish() - Stop and join the processors, give KVM's objects back. */
+/** close_thread() - Destroy KVM's virtual machine, which waits for grace periods. */
+static void *close_thread(void *arg)
+{
+	fd_close(&((struct vm *)arg)->fd);
+	return NULL;
+}
+
+/** give_back() - Memory to the host and the machine to KVM, side by side: both take long, and the user waits. */
+static void give_back(struct vm *vm)
+{
+	pthread_t thread;
+	bool apart = pthread_create(&thread, NULL, close_thread, vm) == 0;
+
+	/* Device threads may still look into it: they find zeroes. */
+	for (size_t i = 0; i < vm->mem.count; i++)
+		madvise(vm->mem.regions[i].host, vm->mem.regions[i].size, MADV_DONTNEED);
+	if (apart)
+		pthread_join(thread, NULL);
+	else
+		fd_close(&vm->fd);
+}
+
+/** vm_finish() - Stop and join the processors, give KVM's objects and the memory back. */
 static void vm_finish(struct vm *vm)
 {
 	uint64_t ports = 0;
@@ -286,7 +348,7 @@ static void vm_finish(struct vm *vm)
 	}
 	serial_flush(&vm->serial);
 	log_debug(LOG_HYPERVISOR, "exits: %llu port, %llu mmio", (unsigned long long)ports, (unsigned long long)mmio);
-	fd_close(&vm->fd);
+	give_back(vm);
 	fd_close(&vm->end_fd);
 }
 
