@@ -24,6 +24,8 @@ class Msb:
         self.home = home
         self.env = dict(os.environ, MSB_HOME=str(home), MSB_HYPERVISOR=os.environ.get("MSB_HYPERVISOR", "auto"))
 
+    command = [MSB]
+
     def popen(self, *args, **kw):
         kw.setdefault("stdin", subprocess.DEVNULL)
         return subprocess.Popen([MSB, *args], env=self.env, **kw)

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from conftest import IMAGE, MSB, Msb, processes_of
+from conftest import IMAGE, MSB, Msb
 
 
 @pytest.mark.show_01_3
@@ -143,45 +143,6 @@ def test_foreign_archives(msb, archive, tmp_path):
     # skopeo may have added names of its own
     for name in set(msb("images", "-q").stdout.split()) - known:
         assert msb("rmi", name.decode()).returncode == 0
-
-
-@pytest.mark.show_01_4
-def test_kills_leave_nothing(home):
-    """SIGKILL of CLI, supervisor or monitor at a seeded moment; the next command finds a clean home."""
-    seed = random.randrange(1 << 32)
-    print("seed", seed)
-    dice = random.Random(seed)
-    msb = Msb(home)
-    for victim in ("msb", "msb-supervisor", "msb-monitor") * (17 if os.environ.get("MSB_LONG") else 2):
-        child = msb.popen("run", IMAGE, "--", "sleep", "30", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + dice.uniform(0.05, 1.2)
-        pid = None
-        while pid is None or time.monotonic() < deadline:
-            found = {open(f"/proc/{p}/comm").read().strip(): p for p in [child.pid] + descendants(child.pid)}
-            pid = found.get(victim, pid)
-            if child.poll() is not None:
-                break
-        if pid:
-            os.kill(pid, signal.SIGKILL)
-        child.wait(timeout=20)
-        limit = time.monotonic() + 3
-        while processes_of(home) and time.monotonic() < limit:
-            os.sched_yield()
-        assert processes_of(home) == [], victim
-        assert msb("images", "-q").returncode == 0
-        assert [n for n in os.listdir(home / "sandboxes") if not n.startswith(".")] == [], victim
-
-
-def descendants(pid):
-    out = []
-    try:
-        for task in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{task}/children") as f:
-                for child in map(int, f.read().split()):
-                    out += [child] + descendants(child)
-    except OSError:
-        pass
-    return out
 
 
 BAD = [
