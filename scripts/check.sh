@@ -12,4 +12,13 @@ meson test -C build --no-rebuild --print-errorlogs || true
 functional=build/functional.xml
 rm -f "$functional"
 /usr/bin/python3 -m pytest -v -p no:cacheprovider --junitxml="$functional" tests/functional "$@" || true
-/usr/bin/python3 scripts/sum_results.py build/meson-logs/testlog.json "$functional" "$static"
+logs=("$functional")
+if [ "$(id -u)" = 0 ]; then
+	# Line 01.6. An ordinary user's make check is that already.
+	echo "== the same as an ordinary user"
+	user=build/functional_user.xml
+	rm -f "$user"
+	bash scripts/check_as_user.sh "$user" "$@" || true
+	logs+=("$user")
+fi
+/usr/bin/python3 scripts/sum_results.py build/meson-logs/testlog.json "$static" "${logs[@]}"

@@ -11,6 +11,15 @@ MSB = pathlib.Path(os.environ.get("MSB_BUILD", TOP / "build")) / "msb"
 IMAGE = "localhost/busybox:1"
 
 
+def pytest_collection_modifyitems(config, items):
+    """What is for make check-long only is left out, not skipped; so is the rig where an ordinary user runs the tests."""
+    out = [i for i in items if (i.get_closest_marker("long") and not os.environ.get("MSB_LONG")) or
+           (i.get_closest_marker("rig") and os.geteuid() != 0)]
+    if out:
+        config.hook.pytest_deselected(items=out)
+        items[:] = [i for i in items if i not in out]
+
+
 def tree(home):
     """Every path below home but the caches that a first run fills."""
     out = set()
@@ -66,6 +75,12 @@ def home(tmp_path_factory):
     assert done.returncode == 0, done.stderr
     assert msb.run("true").returncode == 0  # fills the template and the probe's verdict
     return path
+
+
+@pytest.fixture(scope="session")
+def python_archive():
+    """A small Debian with python3; made once per machine."""
+    return subprocess.run(["bash", TOP / "tests/images/python.sh"], check=True, capture_output=True, text=True).stdout.strip()
 
 
 @pytest.fixture(scope="session")

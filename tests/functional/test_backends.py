@@ -14,6 +14,9 @@ from conftest import MSB, TOP
 HERE = TOP / "tests" / "functional"
 
 
+pytestmark = pytest.mark.rig
+
+
 def normalise(text):
     """Take out what must differ: one "pattern<TAB>replacement" a line."""
     lines = [line for line in (HERE / "differs.txt").read_text().splitlines() if line and not line.startswith("#")]
@@ -35,9 +38,8 @@ def outcome(lines):
 
 
 @pytest.fixture(scope="module")
-def outcomes(archive):
-    python = subprocess.run(["bash", TOP / "tests/images/python.sh"], check=True, capture_output=True, text=True).stdout.strip()
-    command = [sys.executable, HERE / "vm_cases.py", MSB, archive, python]
+def outcomes(archive, python_archive):
+    command = [sys.executable, HERE / "vm_cases.py", MSB, archive, python_archive]
     kvm = subprocess.Popen([TOP / "tests/rig/rig", "--timeout", "420", "--", "env", "MSB_HYPERVISOR=kvm", *command],
                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     qemu = subprocess.run(command, env=dict(os.environ, MSB_HYPERVISOR="qemu"), stdin=subprocess.DEVNULL, capture_output=True,

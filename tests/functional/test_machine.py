@@ -30,21 +30,11 @@ def test_four_cpus(msb):
 @pytest.mark.show_01_2
 def test_buildah_archives(tmp_path):
     """Both kinds of archive that buildah writes, from a working container of nothing but busybox."""
-    env = dict(os.environ, STORAGE_DRIVER="vfs", BUILDAH_ISOLATION="chroot")
-    options = ["--root", str(tmp_path / "store"), "--runroot", str(tmp_path / "runroot")]
-
-    def buildah(*args):
-        return subprocess.run(["buildah", *options, *args], env=env, check=True, capture_output=True, text=True).stdout.strip()
-
-    container = buildah("from", "scratch")
-    buildah("copy", container, shutil.which("busybox"), "/bin/busybox")
-    buildah("commit", container, "localhost/built:1")
+    made = subprocess.run(["bash", TOP / "tests/images/buildah.sh"], check=True, capture_output=True, text=True).stdout.strip()
     msb = Msb(tmp_path / "home")
     for kind in ("docker-archive", "oci-archive"):
-        out = tmp_path / f"{kind}.tar"
-        buildah("push", "-q", "localhost/built:1", f"{kind}:{out}:localhost/built:1")
         name = f"localhost/{kind}:1"
-        done = msb("load", "-i", str(out), "-t", name)
+        done = msb("load", "-i", f"{made}/{kind}.tar", "-t", name)
         assert done.returncode == 0, done.stderr
         assert msb("run", name, "--", "/bin/busybox", "echo", "ok").stdout == b"ok\n"
 
@@ -63,14 +53,6 @@ def test_killed_qemu(msb):
     os.kill(victims[-1], signal.SIGKILL)
     _, said = child.communicate(timeout=20)
     assert child.returncode == 125 and said.count(b"error:") == 1, said
-
-
-@pytest.mark.show_01_3
-def test_guest_clock_within_a_second(msb):
-    """busybox date has no fractions: the guest's second must lie between the host's before and after, one of slack."""
-    before = time.time()
-    guest = int(msb.run("date", "+%s").stdout)
-    assert before - 1 <= guest <= time.time() + 1
 
 
 @pytest.mark.bad_input

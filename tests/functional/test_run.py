@@ -10,6 +10,8 @@ import pytest
 
 from conftest import IMAGE, MSB, Msb
 
+LONG = bool(os.environ.get("MSB_LONG"))
+
 
 @pytest.mark.show_01_3
 def test_stdin_reaches_the_command(msb):
@@ -19,8 +21,13 @@ def test_stdin_reaches_the_command(msb):
 
 @pytest.mark.show_01_3
 def test_exit_codes(msb):
-    for code in (0, 1, 2, 7, 125, 126, 127, 128, 200, 255):
+    """All of 0 to 255 in the long run, else the edges and a seeded dozen."""
+    seed = random.randrange(1 << 32)
+    edges = {0, 1, 2, 125, 126, 127, 128, 129, 254, 255}
+    codes = range(256) if LONG else sorted(edges | set(random.Random(seed).sample(range(256), 12)))
+    for code in codes:
         assert msb.run("sh", "-c", f"exit {code}").returncode == code
+    print(f"{len(codes)} exit codes, seed {seed}")
 
 
 @pytest.mark.show_01_3
@@ -53,8 +60,12 @@ def test_random_bytes_come_back_equal(msb):
 
 @pytest.mark.show_01_3
 def test_much_text(msb):
-    data = b"".join(b"line %d\n" % i for i in range(800000))
-    assert msb.run("cat", input=data, timeout=120).stdout == data
+    """100 MB of text through cat in the long run, else 20 MB."""
+    size = (100 if LONG else 20) * 1000 * 1000
+    data = b"".join(b"line %d\n" % i for i in range(size // 12))[:size]
+    start = time.monotonic()
+    assert msb.run("cat", input=data, timeout=300).stdout == data
+    print(f"{len(data)} bytes there and back in {time.monotonic() - start:.1f} s")
 
 
 @pytest.mark.show_01_3
@@ -83,12 +94,6 @@ def test_sigterm_is_forwarded(msb):
     child.send_signal(signal.SIGTERM)
     assert child.wait(timeout=30) == 143
     child.stdout.close()
-
-
-@pytest.mark.show_01_3
-def test_guest_clock(msb):
-    guest = int(msb.run("date", "+%s").stdout)
-    assert abs(guest - time.time()) <= 2  # whole seconds, and the run itself takes up to one
 
 
 @pytest.mark.show_01_3

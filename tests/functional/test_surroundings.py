@@ -98,7 +98,7 @@ def test_names_do_not_steer_the_terminal(tmp_path):
         assert b"a?]0;owned?b" in done.stderr and b"\x1b" not in done.stderr and b"\x07" not in done.stderr
 
 
-@pytest.mark.skipif(not os.environ.get("MSB_LONG"), reason="writes 10 GiB (MSB_LONG=1)")
+@pytest.mark.long  # writes 10 GiB
 @pytest.mark.bad_input
 def test_holes_count(tmp_path):
     """Twenty files of 1 GiB in 21 KiB: stopped before their holes fill the disk."""
