@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Theory of operation. One connection runs one command. The first frame is EXEC; then stdin, resize and signal frames
- * flow in, stdout and stderr frames out. Flow control is the connection's own: nothing is read from it while stdin
- * is full, nothing is read from the command's pipes while frames to the host wait. When the command ended, what its
+ * flow in, stdout and stderr frames out. Stdin has a window of its own (STDIN_WINDOW), so the connection is always
+ * read and a signal never waits behind stdin that the command does not take; nothing is read from the command's pipes
+ * while frames to the host wait. When the command ended, what its
  * pipes hold is still sent; a background child that keeps them open is waited for LINGER_MS only; then EXITED is the
  * last frame. When the host closes the connection the command's process group is killed.
  */
@@ -45,8 +46,12 @@ struct session {
 	struct buf in;	/* from the host, not used yet */
 	struct buf out; /* frames the host did not take yet */
 	pid_t pid;	/* 0: not started or reaped */
-	bool started, ended, tty, stdin_eof;
-	bool stdin_full; /* the frame at the front of `in` waits for room */
+	bool started, ended, tty;
+	struct buf stdin_data; /* not taken by the command yet, at most STDIN_WINDOW */
+	uint64_t taken;	       /* bytes of stdin the host has not been told of */
+	bool stdin_last;       /* the host said that no more comes */
+	bool stdin_eof;	       /* the command got its end of file, or reads no more */
+	bool line_open;	       /* pty: the last byte was not the end of a line */
 	int status;
 	int stdin_fd, stdin_source;
 	int out_fd[OUT_PIPES], out_source[OUT_PIPES]; /* stdout (or the pty), stderr */
@@ -95,6 +100,7 @@ static void session_end(struct session *s)
 	close_fd(s, &s->sock, &s->sock_source);
 	loop_remove(s->loop, &s->linger);
 	buf_free(&s->in);
+	buf_free(&s->stdin_data);
 	buf_free(&s->out);
 	free(s);
 }
@@ -386,38 +392,77 @@ static void start(struct session *s, const struct frame *frame)
 		s->stdin_source = loop_add(s->loop, s->stdin_fd, 0, on_stdin_room, s, NULL);
 }
 
-/** feed() - Bytes for stdin. Return: how many of them were taken. */
-static size_t feed(struct session *s, const uint8_t *p, size_t n)
+/** drop_stdin() - Nobody reads any more: like a closed pipe, what comes counts as taken. */
+static void drop_stdin(struct session *s)
 {
-	ssize_t r;
-
-	if (s->stdin_fd < 0 || s->stdin_eof)
-		return n; /* nobody reads: like a closed pipe */
-	r = write(s->stdin_fd, p, n);
-	if (r < 0 && (errno == EAGAIN || errno == EINTR))
-		return 0;
-	if (r < 0) {
-		if (!s->tty)
-			close_fd(s, &s->stdin_fd, &s->stdin_source);
-		s->stdin_eof = true;
-		return n;
-	}
-	return (size_t)r;
+	s->taken += s->stdin_data.len;
+	buf_consume(&s->stdin_data, s->stdin_data.len);
+	if (s->stdin_fd >= 0 && !s->tty)
+		close_fd(s, &s->stdin_fd, &s->stdin_source);
+	s->stdin_eof = true;
 }
 
-/** input() - One frame from the host but EXEC and STDIN. Return: false when it has to wait for room. */
+/** write_stdin() - Return: bytes taken; 0 when there is no room; on an error stdin is dropped. */
+static size_t write_stdin(struct session *s, const void *p, size_t n)
+{
+	ssize_t r = write(s->stdin_fd, p, n);
+
+	if (r < 0 && errno != EAGAIN && errno != EINTR)
+		drop_stdin(s);
+	return r < 0 ? 0 : (size_t)r;
+}
+
+/** feed() - Stdin to the command as far as it takes it, then its end. */
+static void feed(struct session *s)
+{
+	if (s->ended || s->stdin_fd < 0 || s->stdin_eof)
+		drop_stdin(s);
+	while (s->stdin_data.len) {
+		size_t n = write_stdin(s, s->stdin_data.data, s->stdin_data.len);
+
+		if (n == 0)
+			return;
+		s->line_open = s->stdin_data.data[n - 1] != '\n';
+		s->taken += n;
+		buf_consume(&s->stdin_data, n);
+	}
+	if (!s->stdin_last || s->stdin_eof)
+		return;
+	/* A terminal's end of file is a key, and after an unfinished line it only ends that line: press it twice. */
+	if (s->tty && write_stdin(s, "\x04\x04", s->line_open ? 2 : 1) == 0 && !s->stdin_eof)
+		return;
+	drop_stdin(s);
+}
+
+/** tell_taken() - Open the host's window again, in steps worth a frame, or when nothing waits. */
+static void tell_taken(struct session *s)
+{
+	struct msg_taken m = { .bytes = s->taken };
+	struct buf body = BUF_INIT(64);
+
+	if (!s->taken || (s->taken < STDIN_WINDOW / 4 && s->stdin_data.len) || s->ended ||
+	    s->out.len + FRAME_HEADER_SIZE + 64 > OUT_BUFFER_MAX)
+		return;
+	s->taken = 0;
+	if (msg_encode_taken(&body, &m))
+		send_body(s, FRAME_STDIN_TAKEN, &body);
+	buf_free(&body);
+}
+
+/** input() - One frame from the host but EXEC. Return: false when it breaks the protocol. */
 static bool input(struct session *s, const struct frame *f)
 {
 	struct msg_resize size;
 	struct msg_signal sig;
 
 	switch (f->type) {
-	case FRAME_STDIN_EOF:
-		if (s->tty && s->stdin_fd >= 0 && feed(s, (const uint8_t *)"\x04", 1) == 0)
+	case FRAME_STDIN:
+		if (s->stdin_data.len + f->body_len > STDIN_WINDOW)
 			return false;
-		if (!s->tty && s->stdin_fd >= 0)
-			close_fd(s, &s->stdin_fd, &s->stdin_source);
-		s->stdin_eof = true;
+		buf_append(&s->stdin_data, f->body, f->body_len);
+		break;
+	case FRAME_STDIN_EOF:
+		s->stdin_last = true;
 		break;
 	case FRAME_RESIZE:
 		if (s->tty && s->out_fd[0] >= 0 && msg_decode_resize(f->body, f->body_len, &size)) {
@@ -433,39 +478,25 @@ static bool input(struct session *s, const struct frame *f)
 	default:
 		break;
 	}
-	return true;
+	return !s->stdin_data.failed;
 }
 
-/** consume() - Use what the host sent, as far as stdin takes it. Return: false when the host broke the protocol. */
+/** consume() - Use what the host sent. Return: false when it broke the protocol. */
 static bool consume(struct session *s)
 {
-	s->stdin_full = false;
 	while (s->in.len) {
 		struct frame f;
-		size_t used, taken;
+		size_t used;
 		enum frame_result r = frame_parse(s->in.data, s->in.len, &f, &used);
 
 		if (r == FRAME_MORE) /* a command under way gets no frame larger than a stream's */
 			return !s->started || s->in.len < FRAME_HEADER_SIZE + FRAME_STREAM_MAX;
 		if (r == FRAME_BAD || (!s->started && f.type != FRAME_EXEC) || (s->started && f.type == FRAME_EXEC))
 			return false;
-		if (f.type == FRAME_EXEC) {
+		if (f.type == FRAME_EXEC)
 			start(s, &f);
-		} else if (f.type == FRAME_STDIN) {
-			taken = s->ended ? f.body_len : feed(s, f.body, f.body_len);
-			if (taken < f.body_len) {
-				/* The rest stays as a shorter frame in front. */
-				size_t rest = f.body_len - taken;
-
-				buf_consume(&s->in, taken);
-				frame_header(s->in.data, FRAME_STDIN, f.session, rest);
-				s->stdin_full = true;
-				return true;
-			}
-		} else if (!input(s, &f)) {
-			s->stdin_full = true;
-			return true;
-		}
+		else if (!input(s, &f))
+			return false;
 		buf_consume(&s->in, used);
 	}
 	return true;
@@ -527,7 +558,7 @@ static bool flush_out(struct session *s)
 static bool watch(struct session *s)
 {
 	bool room = s->out.len + FRAME_HEADER_SIZE + READ_CHUNK <= OUT_BUFFER_MAX;
-	bool more = !s->stdin_full || s->in.len < FRAME_HEADER_SIZE + FRAME_STREAM_MAX;
+	bool waits = s->stdin_data.len || (s->stdin_last && !s->stdin_eof);
 
 	for (int i = 0; i < OUT_PIPES; i++) {
 		if (s->out_fd[i] < 0 || !room) {
@@ -538,11 +569,11 @@ static bool watch(struct session *s)
 			s->out_source[i] = loop_add(s->loop, s->out_fd[i], 0, on_output, s, NULL);
 		if (s->out_source[i] < 0)
 			return false;
-		loop_modify(s->loop, s->out_source[i], EPOLLIN | (s->tty && s->stdin_full ? EPOLLOUT : 0U));
+		loop_modify(s->loop, s->out_source[i], EPOLLIN | (s->tty && waits ? EPOLLOUT : 0U));
 	}
 	if (s->stdin_source >= 0)
-		loop_modify(s->loop, s->stdin_source, s->stdin_full ? EPOLLOUT : 0);
-	loop_modify(s->loop, s->sock_source, (more ? EPOLLIN : EPOLLRDHUP) | (s->out.len ? EPOLLOUT : 0U));
+		loop_modify(s->loop, s->stdin_source, waits ? EPOLLOUT : 0);
+	loop_modify(s->loop, s->sock_source, EPOLLIN | (s->out.len ? EPOLLOUT : 0U));
 	return true;
 }
 
@@ -552,6 +583,10 @@ static void pump(struct session *s)
 	if (!consume(s)) {
 		session_end(s);
 		return;
+	}
+	if (s->started) {
+		feed(s);
+		tell_taken(s);
 	}
 	for (int i = 0; i < OUT_PIPES; i++)
 		read_output(s, i);
@@ -578,10 +613,8 @@ static void on_stdin_room(void *arg, uint32_t events)
 {
 	struct session *s = arg;
 
-	if (events & EPOLLERR) {
-		close_fd(s, &s->stdin_fd, &s->stdin_source);
-		s->stdin_eof = true;
-	}
+	if (events & EPOLLERR)
+		drop_stdin(s);
 	pump(s);
 }
 
@@ -665,6 +698,7 @@ void session_accept(struct loop *loop, int sock)
 	s->stdin_fd = s->out_fd[0] = s->out_fd[1] = -1;
 	s->stdin_source = s->out_source[0] = s->out_source[1] = s->linger = -1;
 	s->in = (struct buf)BUF_INIT(IN_BUFFER_MAX + READ_CHUNK);
+	s->stdin_data = (struct buf)BUF_INIT(STDIN_WINDOW);
 	s->out = (struct buf)BUF_INIT(OUT_BUFFER_MAX + 4096);
 	s->next = sessions;
 	sessions = s;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The pump between this process's streams and a session. One poll loop: standard input is read only while the
- * session takes more; output is written as it arrives. It ends with the command, when output cannot be written
+ * The pump between this process's streams and a session. One poll loop: standard input is read only while its
+ * window (STDIN_WINDOW) is open, so that a signal never waits behind it; output is written as it arrives. It ends with the command, when output cannot be written
  * any more (the reader went away), on a second signal, or when the sandbox is gone.
  */
 #include <errno.h>
@@ -26,11 +26,13 @@
 #define IN_MAX (FRAME_BODY_MAX + FRAME_HEADER_SIZE + 65536)
 #define OUT_MAX (4 * FRAME_STREAM_MAX)
 #define CHUNK 65536
+#define STDIN_CHUNK (FRAME_STREAM_MAX / 2)
 
 struct pump {
 	struct run_session *s;
 	struct buf in, out;
 	bool stdin_open, ended;
+	size_t unacked; /* stdin bytes sent that the command has not taken, at most STDIN_WINDOW */
 	bool tty;
 	int signal_fd;
 	int signals; /* seen so far */
@@ -230,6 +232,7 @@ static void end_malformed(struct pump *p)
 /** on_frame() - From the guest. */
 static void on_frame(struct pump *p, const struct frame *f)
 {
+	struct msg_taken taken;
 	struct msg_exited m;
 
 	switch (f->type) {
@@ -238,6 +241,12 @@ static void on_frame(struct pump *p, const struct frame *f)
 		break;
 	case FRAME_STDERR:
 		write_output(p, STDERR_FILENO, f);
+		break;
+	case FRAME_STDIN_TAKEN:
+		if (msg_decode_taken(f->body, f->body_len, &taken) && taken.bytes <= p->unacked)
+			p->unacked -= taken.bytes;
+		else
+			end_malformed(p);
 		break;
 	case FRAME_EXITED:
 		if (msg_decode_exited(f->body, f->body_len, &m))
@@ -287,12 +296,13 @@ static void on_session(struct pump *p)
 /** on_stdin() - Our standard input has something, or ended. */
 static void on_stdin(struct pump *p)
 {
-	uint8_t chunk[FRAME_STREAM_MAX / 2];
+	uint8_t chunk[STDIN_CHUNK];
 	ssize_t n = read(STDIN_FILENO, chunk, sizeof(chunk));
 
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
 		return;
 	if (n > 0) {
+		p->unacked += (size_t)n;
 		frame_append(&p->out, FRAME_STDIN, 1, chunk, (size_t)n);
 		return;
 	}
@@ -312,7 +322,7 @@ int attach(struct run_session *s, bool tty, bool stdin_open, int signal_fd, uint
 	if (tty && isatty(STDIN_FILENO))
 		terminal_make_raw();
 	while (!p.ended) {
-		bool room = p.out.len < FRAME_STREAM_MAX;
+		bool room = p.out.len < FRAME_STREAM_MAX && p.unacked + STDIN_CHUNK <= STDIN_WINDOW;
 		struct pollfd fds[3] = {
 			{ .fd = s->fd, .events = (short)(POLLIN | (p.out.len ? POLLOUT : 0)) },
 			{ .fd = signal_fd, .events = POLLIN },

@@ -18,6 +18,7 @@
 #define FRAME_HEADER_SIZE 12
 #define FRAME_BODY_MAX (1024 * 1024)   /* of any frame; bounds what a reader buffers */
 #define FRAME_STREAM_MAX (64 * 1024)   /* of a stream frame */
+#define STDIN_WINDOW (256 * 1024)      /* stdin bytes the host may have under way that the command has not taken */
 
 #define VSOCK_CID_HOST_ 2
 #define VSOCK_CID_GUEST 3
@@ -47,6 +48,7 @@ enum frame_type {
 	FRAME_RESIZE = 23,	/* host -> agent: struct msg_resize */
 	FRAME_SIGNAL = 24,	/* host -> agent: struct msg_signal, to the process group */
 	FRAME_EXITED = 25,	/* agent -> host: struct msg_exited, last frame of the connection */
+	FRAME_STDIN_TAKEN = 26, /* agent -> host: struct msg_taken, opens the window for so many bytes */
 	/* supervisor and its client, never on vsock */
 	FRAME_SANDBOX_READY = 32,  /* supervisor -> client: empty; the session socket is joined to the guest */
 	FRAME_SANDBOX_FAILED = 33, /* supervisor -> client: struct msg_failed; the sandbox ends */

@@ -54,6 +54,7 @@ static const struct field resize_fields[] = {
 	FIELD(msg_resize, cols, 2, FIELD_UINT),
 };
 static const struct field signal_fields[] = { FIELD(msg_signal, number, 1, FIELD_UINT) };
+static const struct field taken_fields[] = { FIELD(msg_taken, bytes, 1, FIELD_UINT) };
 static const struct field clock_fields[] = { FIELD(msg_clock, realtime_ns, 1, FIELD_UINT) };
 static const struct field exited_fields[] = {
 	FIELD(msg_exited, signaled, 1, FIELD_BOOL),
@@ -205,5 +206,6 @@ MESSAGE(exec)
 MESSAGE(started)
 MESSAGE(resize)
 MESSAGE(signal)
+MESSAGE(taken)
 MESSAGE(clock)
 MESSAGE(exited)

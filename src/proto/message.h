@@ -88,6 +88,7 @@ struct msg_exec {
 struct msg_started { uint64_t pid; };
 struct msg_resize { uint64_t rows, cols; };
 struct msg_signal { uint64_t number; };
+struct msg_taken { uint64_t bytes; };
 struct msg_clock { uint64_t realtime_ns; };
 
 struct msg_exited {
@@ -104,6 +105,7 @@ bool msg_encode_exec(struct buf *out, const struct msg_exec *m);
 bool msg_encode_started(struct buf *out, const struct msg_started *m);
 bool msg_encode_resize(struct buf *out, const struct msg_resize *m);
 bool msg_encode_signal(struct buf *out, const struct msg_signal *m);
+bool msg_encode_taken(struct buf *out, const struct msg_taken *m);
 bool msg_encode_clock(struct buf *out, const struct msg_clock *m);
 bool msg_encode_exited(struct buf *out, const struct msg_exited *m);
 
@@ -116,6 +118,7 @@ bool msg_decode_exec(const uint8_t *p, size_t n, struct msg_exec *m);
 bool msg_decode_started(const uint8_t *p, size_t n, struct msg_started *m);
 bool msg_decode_resize(const uint8_t *p, size_t n, struct msg_resize *m);
 bool msg_decode_signal(const uint8_t *p, size_t n, struct msg_signal *m);
+bool msg_decode_taken(const uint8_t *p, size_t n, struct msg_taken *m);
 bool msg_decode_clock(const uint8_t *p, size_t n, struct msg_clock *m);
 bool msg_decode_exited(const uint8_t *p, size_t n, struct msg_exited *m);
 

@@ -57,3 +57,23 @@ def test_terminal_is_restored(msb, leave):
     assert termios.tcgetattr(theirs) == before
     os.close(ours)
     os.close(theirs)
+
+
+@pytest.mark.show_01_3
+def test_signal_does_not_wait_behind_stdin(msb):
+    """The command reads nothing of an endless input; SIGTERM still reaches it at once."""
+    endless = subprocess.Popen(["yes"], stdout=subprocess.PIPE)
+    child = msb.popen("run", IMAGE, "--", "sh", "-c", "trap 'echo got; exit 5' TERM; echo up; sleep 1000 & wait",
+                      stdin=endless.stdout, **PIPES)
+    endless.stdout.close()
+    assert child.stdout.readline() == b"up\n"
+    child.send_signal(signal.SIGTERM)
+    assert child.stdout.readline() == b"got\n"
+    assert child.wait(timeout=30) == 5
+    child.communicate()
+    assert endless.wait(timeout=10) == -signal.SIGPIPE
+
+
+@pytest.mark.show_01_3
+def test_end_of_file_after_an_unfinished_line(msb):
+    assert msb.run("cat", options=("-t",), input=b"abc").stdout == b"abcabc"

@@ -93,6 +93,9 @@ static _Noreturn void serve(int sock)
 	_exit(98);
 }
 
+static uint64_t unacked;  /* bytes of stdin under way */
+static bool only_window; /* next() returns after a FRAME_STDIN_TAKEN */
+
 static int begin(void **state)
 {
 	struct timeval limit = { .tv_sec = TIMEOUT_SEC };
@@ -115,6 +118,7 @@ static int begin(void **state)
 	in = (struct buf)BUF_INIT(MIB(4));
 	used = 0;
 	text[0] = text[1] = (struct buf)BUF_INIT(MIB(16));
+	unacked = 0;
 	memset(&request, 0, sizeof(request));
 	return 0;
 }
@@ -166,7 +170,10 @@ static void run(const char *first, ...)
 	buf_free(&body);
 }
 
-/** next() - The next frame that is not output; output is collected. Its body is valid until the next call. */
+/**
+ * next() - The next frame that is neither output, which is collected, nor of stdin's window, unless only_window. Its
+ * body is valid until the next call.
+ */
 static struct frame next(void)
 {
 	struct frame f;
@@ -178,6 +185,17 @@ static struct frame next(void)
 		ssize_t n;
 
 		assert_int_not_equal(r, FRAME_BAD);
+		if (r == FRAME_OK && f.type == FRAME_STDIN_TAKEN) {
+			struct msg_taken m;
+
+			assert_true(msg_decode_taken(f.body, f.body_len, &m) && m.bytes <= unacked);
+			unacked -= m.bytes;
+			buf_consume(&in, used);
+			used = 0;
+			if (only_window)
+				return (struct frame){ 0 };
+			continue;
+		}
 		if (r == FRAME_OK && f.type != FRAME_STDOUT && f.type != FRAME_STDERR)
 			return f;
 		if (r == FRAME_OK) {
@@ -193,6 +211,18 @@ static struct frame next(void)
 		assert_true(n > 0);
 		buf_append(&in, chunk, (size_t)n);
 	}
+}
+
+/** tell_stdin() - As much as the window takes now; the rest as it opens. */
+static void tell_stdin(const void *p, size_t n)
+{
+	while (unacked + n > STDIN_WINDOW) {
+		only_window = true;
+		assert_int_equal(next().type, 0);
+		only_window = false;
+	}
+	unacked += n;
+	tell(FRAME_STDIN, p, n);
 }
 
 /** started() - The command runs. */
@@ -297,7 +327,7 @@ static void stdin_is_whole(void **state)
 	run("sh", "-c", "sleep 0.2; wc -c", NULL); /* the pipe fills first */
 	started();
 	for (int i = 0; i < 20; i++)
-		tell(FRAME_STDIN, block, sizeof(block));
+		tell_stdin(block, sizeof(block));
 	tell(FRAME_STDIN_EOF, NULL, 0);
 	exited(false, 0);
 	assert_string_equal(buf_cstr(&text[0]), "1310720\n");
@@ -313,7 +343,7 @@ static void stdin_nobody_reads(void **state)
 	run("sh", "-c", "exec <&-; sleep 0.1; echo done", NULL);
 	started();
 	for (int i = 0; i < 10; i++)
-		tell(FRAME_STDIN, block, sizeof(block));
+		tell_stdin(block, sizeof(block));
 	exited(false, 0);
 	assert_string_equal(buf_cstr(&text[0]), "done\n");
 }
@@ -378,7 +408,7 @@ static void terminal(void **state)
 		buf_append(&text[0], chunk, (size_t)n); /* frames and all: enough to find the word */
 	}
 	tell(FRAME_RESIZE, body.data, body.len);
-	tell(FRAME_STDIN, "\n", 1);
+	tell_stdin("\n", 1);
 	tell(FRAME_STDIN_EOF, NULL, 0);
 	buf_free(&body);
 	exited(false, 0);
@@ -424,11 +454,50 @@ static void host_leaves_behind_full_stdin(void **state)
 	run("sleep", "100", NULL);
 	pid = started();
 	for (int i = 0; i < 3; i++)
-		tell(FRAME_STDIN, block, sizeof(block));
+		tell_stdin(block, sizeof(block));
 	shutdown(host, SHUT_RDWR);
 	for (int i = 0; i < 500 && kill(pid, 0) == 0; i++)
 		usleep(10000);
 	assert_int_equal(kill(pid, 0), -1);
+}
+
+static void signal_overtakes_full_stdin(void **state)
+{
+	static uint8_t block[FRAME_STREAM_MAX];
+	struct buf body = BUF_INIT(64);
+
+	(void)state;
+	need_root();
+	request.stdin_open = true;
+	run("sleep", "100", NULL);
+	started();
+	for (int i = 0; i < STDIN_WINDOW / FRAME_STREAM_MAX; i++)
+		tell(FRAME_STDIN, block, sizeof(block));
+	unacked = STDIN_WINDOW;
+	msg_encode_signal(&body, &(struct msg_signal){ .number = SIGTERM });
+	tell(FRAME_SIGNAL, body.data, body.len);
+	buf_free(&body);
+	exited(true, SIGTERM);
+}
+
+static void more_than_the_window_closes(void **state)
+{
+	static uint8_t block[FRAME_STREAM_MAX];
+
+	(void)state;
+	need_root();
+	request.stdin_open = true;
+	run("sleep", "100", NULL);
+	started();
+	for (int i = 0; i < 2 * STDIN_WINDOW / FRAME_STREAM_MAX; i++) {
+		struct buf b = BUF_INIT(MIB(1));
+
+		frame_append(&b, FRAME_STDIN, 1, block, sizeof(block));
+		(void)send(host, b.data, b.len, MSG_NOSIGNAL);
+		buf_free(&b);
+	}
+	unacked = UINT32_MAX;
+	assert_int_equal(next().type, 0);
 }
 
 static void nonsense_closes(void **state)
@@ -457,6 +526,7 @@ int main(void)
 		T(stdin_is_whole),	     T(stdin_nobody_reads),	T(output_waits_for_the_host),
 		T(signals_reach_the_group),  T(terminal),		T(background_child_does_not_hold),
 		T(limits_apply),	     T(host_leaves),		T(host_leaves_behind_full_stdin),
+		T(signal_overtakes_full_stdin), T(more_than_the_window_closes),
 		T(nonsense_closes),
 	};
 

@@ -126,6 +126,7 @@ static void small_messages_round_trip(void **state)
 	struct msg_started start;
 	struct msg_resize size;
 	struct msg_signal sig;
+	struct msg_taken taken;
 	struct msg_clock clock;
 	struct msg_exited end;
 
@@ -150,6 +151,7 @@ static void small_messages_round_trip(void **state)
 	TRIP(resize, size, .rows = 256, .cols = 65536);
 	assert_int_equal(size.cols, 65536);
 	TRIP(signal, sig, .number = 15);
+	TRIP(taken, taken, .bytes = 65536);
 	assert_int_equal(sig.number, 15);
 	TRIP(clock, clock, .realtime_ns = 4294967296);
 	assert_true(clock.realtime_ns == 4294967296);
