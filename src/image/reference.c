@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Image references, docker's grammar: [registry/]repository[:tag][@sha256:digest]. */
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "image/store.h"
+#include "image/reference.h"
 
 #define TAG_MAX 128
 
@@ -46,28 +45,27 @@ static bool check_tag(const char *s, size_t n)
 	return true;
 }
 
-int reference_normalise(const char *typed, char out[REFERENCE_MAX], struct error *err)
+int reference_parse(const char *typed, struct reference *out, struct error *err)
 {
 	const char *rest = typed, *slash = strchr(typed, '/'), *at = strchr(typed, '@'), *end, *colon;
-	char registry[256] = "docker.io";
 	const char *library = "";
-	int n;
 
+	*out = (struct reference){ .registry = REFERENCE_HUB };
 	if (!typed[0] || strlen(typed) > 400)
 		return bad(typed, typed[0] ? "longer than 400 characters" : "is empty", err);
 	if (slash && (!at || slash < at) && is_registry(typed, (size_t)(slash - typed))) {
-		if (slash - typed >= (long)sizeof(registry))
+		if (slash - typed >= (long)sizeof(out->registry))
 			return bad(typed, "registry name too long", err);
-		snprintf(registry, sizeof(registry), "%.*s", (int)(slash - typed), typed);
-		if (!isalnum((unsigned char)registry[0]) && registry[0] != '[')
+		snprintf(out->registry, sizeof(out->registry), "%.*s", (int)(slash - typed), typed);
+		if (!isalnum((unsigned char)typed[0]) && typed[0] != '[')
 			return bad(typed, "the registry name must begin with a letter or digit", err);
-		for (const char *p = registry; *p; p++)
+		for (const char *p = out->registry; *p; p++)
 			if (!isalnum((unsigned char)*p) && !strchr(".-:[]", *p))
 				return bad(typed, "bad character in the registry name", err);
 		rest = slash + 1;
 	}
-	if (strcmp(registry, "index.docker.io") == 0)
-		snprintf(registry, sizeof(registry), "docker.io");
+	if (strcmp(out->registry, "index.docker.io") == 0)
+		snprintf(out->registry, sizeof(out->registry), "%s", REFERENCE_HUB);
 	end = at ? at : rest + strlen(rest);
 	colon = memchr(rest, ':', (size_t)(end - rest));
 	if (colon && !check_tag(colon + 1, (size_t)(end - colon - 1)))
@@ -76,9 +74,31 @@ int reference_normalise(const char *typed, char out[REFERENCE_MAX], struct error
 		return bad(typed, "the name must be lower-case letters, digits, and . _ - / between them", err);
 	if (at && (strncmp(at, "@sha256:", 8) != 0 || strspn(at + 8, "0123456789abcdef") != DIGEST_HEX || at[8 + DIGEST_HEX]))
 		return bad(typed, "the digest must be sha256: and 64 hex digits", err);
-	if (strcmp(registry, "docker.io") == 0 && !memchr(rest, '/', (size_t)(end - rest)))
+	if (strcmp(out->registry, REFERENCE_HUB) == 0 && !memchr(rest, '/', (size_t)(end - rest)))
 		library = "library/";
-	n = snprintf(out, REFERENCE_MAX, "%s/%s%.*s%s%s", registry, library, (int)(end - rest), rest,
-		     colon || at ? "" : ":latest", at ? at : "");
+	snprintf(out->repository, sizeof(out->repository), "%s%.*s", library, (int)((colon ? colon : end) - rest), rest);
+	if (colon)
+		snprintf(out->tag, sizeof(out->tag), "%.*s", (int)(end - colon - 1), colon + 1);
+	else if (!at)
+		snprintf(out->tag, sizeof(out->tag), "latest");
+	if (at)
+		snprintf(out->digest, sizeof(out->digest), "%s", at + 1);
+	return 0;
+}
+
+int reference_normalise(const char *typed, char out[REFERENCE_MAX], struct error *err)
+{
+	struct reference r;
+	int n;
+
+	if (reference_parse(typed, &r, err) < 0)
+		return -(int)err->code;
+	n = snprintf(out, REFERENCE_MAX, "%s/%s%s%s%s%s", r.registry, r.repository, r.tag[0] ? ":" : "", r.tag,
+		     r.digest[0] ? "@" : "", r.digest);
 	return n < 0 || n >= REFERENCE_MAX ? bad(typed, "too long", err) : 0;
+}
+
+const char *reference_pinned(const struct reference *r)
+{
+	return r->digest[0] ? r->digest : r->tag;
 }

@@ -11,11 +11,10 @@
 
 #include "base/error.h"
 #include "disk/disk.h"
+#include "image/reference.h"
 
-#define DIGEST_HEX 64
 #define IMAGE_LAYERS_MAX 256
 #define IMAGE_STRINGS_MAX 1024 /* env entries, words of entrypoint or cmd, labels */
-#define REFERENCE_MAX 512
 
 struct image_strings {
 	uint32_t count;
@@ -60,8 +59,5 @@ int image_store_remove(struct image_store *s, const char *reference, struct erro
  */
 int image_store_open_root(struct image_store *s, const struct image *img, struct disk_extent *extents, size_t *count,
 			  struct error *err);
-
-/** reference_normalise() - Parse and complete a reference. Return: 0 or ERR_INVALID with a text that says why. */
-int reference_normalise(const char *typed, char out[REFERENCE_MAX], struct error *err);
 
 #endif
