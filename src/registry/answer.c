@@ -269,7 +269,7 @@ static void refuse(struct exchange *x)
 	} else if (status != 404) {
 		say_refused(x, e, status, &said, &x->failure);
 	} else {
-		if (!x->missing && x->kind != EXCHANGE_PING && x->kind != EXCHANGE_BLOB) {
+		if (x->kind != EXCHANGE_PING && x->kind != EXCHANGE_BLOB) {
 			x->missing = x->endpoint + 1;
 			x->missing_name = strcmp(said.code, "NAME_UNKNOWN") == 0;
 		}
@@ -298,13 +298,15 @@ static bool name_nearest(struct exchange *x)
 		exchange_send(x);
 		return false;
 	}
-	if (x->hop.answer.status != 200)
-		return true;
-	if (!x->missing_name && list_nearest(x->body.data, x->body.len, "tags", x->name, found))
+	if (x->hop.answer.status == 200 && !x->missing_name &&
+	    list_nearest(x->body.data, x->body.len, "tags", x->name, found))
 		err_hint(&x->verdict, "did you mean %s%s%s:%s?", host, *host ? "/" : "", r->repository + (hub ? 8 : 0), found);
-	else if (x->missing_name && list_nearest(x->body.data, x->body.len, "repositories", r->repository, found))
+	else if (x->hop.answer.status == 200 && x->missing_name &&
+		 list_nearest(x->body.data, x->body.len, "repositories", r->repository, found))
 		err_hint(&x->verdict, "did you mean %s%s%s%s%s?", host, *host ? "/" : "",
 			 found + (hub && strncmp(found, "library/", 8) == 0 ? 8 : 0), r->tag[0] ? ":" : "", r->tag);
+	else if (x->missing_name && suggest_known(r->repository) && hub)
+		err_hint(&x->verdict, "did you mean %s%s%s?", suggest_known(r->repository), r->tag[0] ? ":" : "", r->tag);
 	return true;
 }
 

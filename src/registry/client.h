@@ -146,7 +146,7 @@ struct exchange {
 	struct buf body; /* a manifest, an error */
 	struct error failure;
 	struct error verdict; /* PHASE_NEAREST: what the failure was */
-	size_t missing;	   /* first endpoint that said it is not there, + 1 */
+	size_t missing;	   /* the last endpoint that said it is not there, + 1 */
 	bool missing_name; /* not even the repository */
 	char tried[200];   /* mirrors that failed */
 };

@@ -187,8 +187,11 @@ int say_status(const struct endpoint *e, const char *url, const struct answer *a
 	place(url, host);
 	as_whom(e, whom);
 	if (a->status == 429) {
-		err_set(err, ERR_LIMIT, 0, "%s: too many requests (%s)%s%.60s", host, whom,
-			a->retry_after[0] ? "; it says to come back after " : "", a->retry_after);
+		bool seconds = strspn(a->retry_after, "0123456789") == strlen(a->retry_after);
+
+		err_set(err, ERR_LIMIT, 0, "%s: too many requests (%s)%s%.60s%s", host, whom,
+			a->retry_after[0] ? "; it says to come back after " : "", a->retry_after,
+			a->retry_after[0] && seconds ? " s" : "");
 		return err_hint(err, e->credentials.found ? "wait, or use a mirror: registries.hosts.%.60s.mirrors in config.json" :
 							    "a known user has a higher limit: msb registry login %.60s -u USER",
 				e->host);

@@ -90,11 +90,20 @@ void trust_free(struct trust *trust)
 	free(trust);
 }
 
-void trust_apply(struct trust *trust, void *ssl_ctx)
+/** verify() - For OpenSSL: a server has shown its certificate. Only now the system's are parsed: it takes a while. */
+static int verify(X509_STORE_CTX *ctx, void *arg)
 {
+	struct trust *trust = arg;
+
 	if (trust->system.len) {
 		add_pem(trust->store, &trust->system);
 		buf_free(&trust->system);
 	}
+	return X509_verify_cert(ctx);
+}
+
+void trust_apply(struct trust *trust, void *ssl_ctx)
+{
 	SSL_CTX_set1_cert_store(ssl_ctx, trust->store);
+	SSL_CTX_set_cert_verify_callback(ssl_ctx, verify, trust);
 }

@@ -9,7 +9,7 @@
 
 struct trust;
 
-/** trust_new() - Reads all files now; the system's are parsed when the first connection needs them. */
+/** trust_new() - Reads all files now; the system's are parsed when the first server shows its certificate. */
 struct trust *trust_new(const char *const *files, size_t count, struct error *err);
 void trust_free(struct trust *trust);
 /** trust_apply() - Make a connection (its SSL_CTX) trust these and no others. */

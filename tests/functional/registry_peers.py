@@ -411,6 +411,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         pass
 
     def setup(self):
+        # Who begins with TLS where none is spoken must not wait for a line that does not come.
+        if not self.server.peer.context and self.request.recv(1, socket.MSG_PEEK) == b"\x16":
+            self.request.shutdown(socket.SHUT_RDWR)
         if self.server.peer.context:
             self.request.settimeout(20)
             self.request = self.server.peer.context.wrap_socket(self.request, server_side=True)
@@ -591,9 +594,13 @@ class Peer:
     def find(self, path):
         """Return: status, headers, body."""
         def error(status, code):
-            return status, {"Content-Type": "application/json"}, json.dumps({"errors": [{"code": code, "message": code.lower()}]}).encode()
+            body = json.dumps({"errors": [{"code": code, "message": code.lower()}]}).encode()
+            return status, {"Content-Type": "application/json"}, body
         if path in ("/v2", "/v2/"):
             return 200, {"Docker-Distribution-Api-Version": "registry/2.0"}, b"{}"
+        if path == "/v2/_catalog":
+            body = json.dumps({"repositories": sorted({r for r, _ in self.manifests})}).encode()
+            return 200, {"Content-Type": "application/json"}, body
         m = re.fullmatch(r"/v2/(.+)/(manifests|blobs|tags)/([^/]+)", path)
         if not m:
             return error(404, "UNSUPPORTED")
