@@ -11,7 +11,9 @@
 /** failed() - Set the failure of this endpoint where it is known already. */
 #define failed(x, ...) (err_set(&(x)->failure, __VA_ARGS__), false)
 
-/** judge_blob() - The head of an answer that brings (a part of) a blob. Return: false: x->failure says what is wrong. */
+/**
+ * judge_blob() - The head of an answer that brings (a part of) a blob. Return: false: x->failure says what is wrong.
+ */
 static bool judge_blob(struct exchange *x, const struct endpoint *e)
 {
 	const struct answer *a = &x->hop.answer;
@@ -20,8 +22,9 @@ static bool judge_blob(struct exchange *x, const struct endpoint *e)
 	if (a->status == 206) {
 		if (!content_range_parse(a->range, &first, &last, &total) || first != x->hop.from ||
 		    (total != NOT_SAID && total != x->size) || last >= x->size)
-			return failed(x, ERR_PROTOCOL, 0, "%s was asked for bytes %llu to %llu and answers with \"%s\"", e->host,
-				      (unsigned long long)x->hop.from, (unsigned long long)x->size - 1, a->range);
+			return failed(x, ERR_PROTOCOL, 0, "%s was asked for bytes %llu to %llu and answers with \"%s\"",
+				      e->host, (unsigned long long)x->hop.from, (unsigned long long)x->size - 1,
+				      a->range);
 	}
 	x->skip = x->at - first; /* a 200 to a range begins anew */
 	whole = a->length == NOT_SAID ? x->size : first + a->length;
@@ -106,16 +109,38 @@ enum hop_verdict exchange_on_bytes(void *arg, const uint8_t *p, size_t n)
 	return HOP_MORE;
 }
 
+/**
+ * is_plain() - Failed an https request because http is what is spoken there? The endpoint's scheme is known then, or
+ * tried next.
+ */
+static bool is_plain(const struct exchange *x, const struct endpoint *e)
+{
+	const struct hop *hop = &x->hop;
+	bool no_tls = hop->code == CURLE_SSL_CONNECT_ERROR || (hop->connected && !hop->stalled);
+
+	if (x->abroad || hop->answer.status || is_certificate_failure(hop) || strncmp(x->url, "https:", 6) != 0)
+		return false;
+	/* The same port serves http and https only where the user names one. */
+	return e->scheme == SCHEME_HTTP || (e->scheme == SCHEME_AUTO && (no_tls || !strchr(e->authority, ':')));
+}
+
+/** is_final() - Would asking again change nothing? */
+static bool is_final(const struct hop *hop)
+{
+	return is_certificate_failure(hop) || hop->code == CURLE_WRITE_ERROR ||
+	       hop->code == CURLE_UNSUPPORTED_PROTOCOL || hop->code == CURLE_WEIRD_SERVER_REPLY ||
+	       hop->proxy_status / 100 == 4 ||
+	       (hop->code == CURLE_SSL_CONNECT_ERROR &&
+		(strstr(hop->text, "wrong version") || strstr(hop->text, "alert")));
+}
+
 /** lost() - The hop failed without a whole answer. */
 static void lost(struct exchange *x)
 {
 	struct endpoint *e = exchange_endpoint(x);
 	const struct hop *hop = &x->hop;
-	bool no_tls = hop->code == CURLE_SSL_CONNECT_ERROR || (hop->connected && !hop->stalled);
 
-	/* The same port serves http and https only where the user names one. */
-	if (e->scheme == SCHEME_AUTO && !x->plain && !x->abroad && !hop->answer.status && !is_certificate_failure(hop) &&
-	    (no_tls || !strchr(e->authority, ':'))) {
+	if (is_plain(x, e)) {
 		x->plain = true;
 		exchange_later(x, 0);
 		return;
@@ -128,14 +153,16 @@ static void lost(struct exchange *x)
 	say_transport(hop, e, x->url, &x->failure);
 	if ((!hop->connected || hop->proxy_status >= 300) && !x->abroad)
 		say_unreachable_hint(x->client, &x->failure);
-	if (is_certificate_failure(hop) || hop->code == CURLE_WRITE_ERROR || hop->proxy_status / 100 == 4 || strstr(hop->text, "wrong version") ||
-	    strstr(hop->text, "alert"))
+	if (is_final(hop))
 		exchange_give_up(x);
 	else
 		exchange_try_again(x);
 }
 
-/** unauthorised() - 401 of the endpoint itself: authenticate as it says. Return: false when that was done and did not help. */
+/**
+ * unauthorised() - 401 of the endpoint itself: authenticate as it says. Return: false when that was done and did not
+ * help.
+ */
 static bool unauthorised(struct exchange *x)
 {
 	struct endpoint *e = exchange_endpoint(x);
@@ -148,7 +175,8 @@ static bool unauthorised(struct exchange *x)
 		else if (x->kind != EXCHANGE_PING)
 			snprintf(scope, sizeof(scope), "repository:%s:pull", x->client->reference.repository);
 		/* Another exchange may have renewed the token while this one was under way. */
-		if (x->token && strcmp(x->token->scope, scope) == 0 && token_good(x->token) && x->token->serial != x->serial) {
+		if (x->token && strcmp(x->token->scope, scope) == 0 && token_good(x->token) &&
+		    x->token->serial != x->serial) {
 			exchange_send(x);
 			return true;
 		}
@@ -207,9 +235,11 @@ static void follow(struct exchange *x)
 
 	curl_url_cleanup(u);
 	if (!good)
-		err_set(&x->failure, ERR_PROTOCOL, 0, "%s redirects to \"%.150s\", which is no usable URL", e->host, x->hop.answer.location);
+		err_set(&x->failure, ERR_PROTOCOL, 0, "%s redirects to \"%.150s\", which is no usable URL", e->host,
+			x->hop.answer.location);
 	else if (strncmp(from, "https:", 6) == 0 && strncmp(to, "http:", 5) == 0)
-		err_set(&x->failure, ERR_PROTOCOL, 0, "%s redirects from https to %.150s, which anybody on the way could change", e->host, to);
+		err_set(&x->failure, ERR_PROTOCOL, 0,
+			"%s redirects from https to %.150s, which anybody on the way could change", e->host, to);
 	else if (++x->redirects > REDIRECTS_MAX)
 		err_set(&x->failure, ERR_PROTOCOL, 0, "%s redirects more than %d times", e->host, REDIRECTS_MAX);
 	if (x->failure.code != ERR_NONE) {
@@ -239,8 +269,8 @@ void exchange_complete(struct exchange *x)
 	} else if (x->kind == EXCHANGE_BLOB && x->at == x->size) {
 		tell_info(x, 0);
 	} else if (x->kind == EXCHANGE_BLOB) {
-		err_set(&x->failure, ERR_PROTOCOL, 0, "%s ended after %llu of %llu bytes", e->host, (unsigned long long)x->at,
-			(unsigned long long)x->size);
+		err_set(&x->failure, ERR_PROTOCOL, 0, "%s ended after %llu of %llu bytes", e->host,
+			(unsigned long long)x->at, (unsigned long long)x->size);
 		if (x->hop.answer.framed)
 			exchange_give_up(x);
 		else
@@ -287,7 +317,7 @@ static bool name_nearest(struct exchange *x)
 	struct registry_error said;
 	char found[256];
 
-	/* Many registries say of a missing repository that the manifest is unknown; its list of tags tells the truth. */
+	/* Many registries say of a missing repository that its manifest is unknown; the list of tags tells the truth. */
 	if (!x->missing_name && x->hop.answer.status == 404 && registry_error_parse(x->body.data, x->body.len, &said) &&
 	    strcmp(said.code, "NAME_UNKNOWN") == 0) {
 		x->missing_name = true;
@@ -300,13 +330,15 @@ static bool name_nearest(struct exchange *x)
 	}
 	if (x->hop.answer.status == 200 && !x->missing_name &&
 	    list_nearest(x->body.data, x->body.len, "tags", x->name, found))
-		err_hint(&x->verdict, "did you mean %s%s%s:%s?", host, *host ? "/" : "", r->repository + (hub ? 8 : 0), found);
+		err_hint(&x->verdict, "did you mean %s%s%s:%s?", host, *host ? "/" : "", r->repository + (hub ? 8 : 0),
+			 found);
 	else if (x->hop.answer.status == 200 && x->missing_name &&
 		 list_nearest(x->body.data, x->body.len, "repositories", r->repository, found))
 		err_hint(&x->verdict, "did you mean %s%s%s%s%s?", host, *host ? "/" : "",
 			 found + (hub && strncmp(found, "library/", 8) == 0 ? 8 : 0), r->tag[0] ? ":" : "", r->tag);
 	else if (x->missing_name && suggest_known(r->repository) && hub)
-		err_hint(&x->verdict, "did you mean %s%s%s?", suggest_known(r->repository), r->tag[0] ? ":" : "", r->tag);
+		err_hint(&x->verdict, "did you mean %s%s%s?", suggest_known(r->repository), r->tag[0] ? ":" : "",
+			 r->tag);
 	return true;
 }
 

@@ -52,7 +52,8 @@ static int add_endpoint(struct client *client, const char *home, const char *url
 		path++;
 	if (!host_canonical(url, e->host) || n >= sizeof(e->authority) || strlen(path) >= sizeof(e->prefix) ||
 	    strpbrk(path, "?# \t"))
-		return err_set(err, ERR_INVALID, 0, "%s: \"%.200s\" is no URL of a registry", config_path(client->config), url);
+		return err_set(err, ERR_INVALID, 0, "%s: \"%.200s\" is no URL of a registry",
+			       config_path(client->config), url);
 	snprintf(e->authority, sizeof(e->authority), "%.*s", (int)n, rest);
 	if (!mirror && strcmp(e->host, REFERENCE_HUB) == 0)
 		snprintf(e->authority, sizeof(e->authority), HUB_AUTHORITY);
@@ -162,7 +163,8 @@ int client_step(struct client *client, struct curl_waitfd *fds, unsigned int cou
 	if (http_step(client->http, fds, count, wait_ms, err) < 0)
 		return -(int)err->code;
 	now = clock_monotonic_ns();
-	/* Waking one may start, end or free others: look again from the start. Each wakes once, as it clears its wake_ns. */
+	/* Waking one may start, end or free others: look again from the start. Each wakes once, as it clears its
+	 * wake_ns. */
 	for (struct exchange *x = client->exchanges; x;) {
 		if (x->wake_ns && x->wake_ns <= now) {
 			exchange_wake(x);

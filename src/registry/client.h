@@ -8,12 +8,13 @@
  *
  *   send -> [token] -> hop -> redirect -> hop ... -> whole: done
  *                       |-> 401: token or password, send again (once each)
- *                       |-> lost connection, 429, 5xx: wait, send again from the byte reached (ATTEMPTS_MAX without progress)
+ *                       |-> lost connection, 429, 5xx: wait, send again from the byte reached (ATTEMPTS_MAX without
+ * progress)
  *                       '-> anything else: the next endpoint, or failed
  *
- * What a registry controls: status, headers, bytes and pace. What bounds it: hops per attempt, attempts without progress,
- * sizes, STALL_SECONDS, TOTAL_WAIT_S. Credentials of an endpoint go to its own origin and, over TLS or where the
- * endpoint itself is not, to the token server that it names; never along a redirect.
+ * What a registry controls: status, headers, bytes and pace. What bounds it: hops per attempt, attempts without
+ * progress, sizes, STALL_SECONDS, TOTAL_WAIT_S. Credentials of an endpoint go to its own origin and, over TLS or where
+ * the endpoint itself is not, to the token server that it names; never along a redirect.
  */
 #ifndef MSB_REGISTRY_CLIENT_H
 #define MSB_REGISTRY_CLIENT_H
@@ -38,7 +39,7 @@
 #define ATTEMPTS_MAX 5
 #define PROGRESS_BYTES (64u << 10) /* so many new bytes, and the attempts are counted anew */
 #define RETRY_AFTER_MAX_S 60
-#define TOTAL_WAIT_S 180 /* of one request, as registries told it to wait */
+#define TOTAL_WAIT_S 180  /* of one request, as registries told it to wait */
 #define NEAREST_SECONDS 3 /* to find out what there is instead */
 
 enum scheme { SCHEME_AUTO, SCHEME_HTTPS, SCHEME_HTTP };
@@ -146,9 +147,9 @@ struct exchange {
 	struct buf body; /* a manifest, an error */
 	struct error failure;
 	struct error verdict; /* PHASE_NEAREST: what the failure was */
-	size_t missing;	   /* the last endpoint that said it is not there, + 1 */
-	bool missing_name; /* not even the repository */
-	char tried[200];   /* mirrors that failed */
+	size_t missing;	      /* the last endpoint that said it is not there, + 1 */
+	bool missing_name;    /* not even the repository */
+	char tried[200];      /* mirrors that failed */
 };
 
 /** client_new() - Read configuration, CA files and credentials. Return: owned, or NULL. */
@@ -181,7 +182,9 @@ struct token *token_for(struct client *client, struct endpoint *e, const char *s
 bool token_good(const struct token *t);
 /** token_ask() - Begin to get one where a challenge says, unless that is going on already. */
 int token_ask(struct token *t, const struct challenge *c, long connect_ms, struct error *err);
-/** authorization_bearer(), authorization_basic() - A header's value. Return: owned, to be wiped; NULL without memory. */
+/**
+ * authorization_bearer(), authorization_basic() - A header's value. Return: owned, to be wiped; NULL without memory.
+ */
 char *authorization_bearer(const struct token *t);
 char *authorization_basic(const struct credentials *c);
 void secret_free(char **s);
@@ -194,7 +197,8 @@ int say_transport(const struct hop *hop, const struct endpoint *e, const char *u
 int say_refused(const struct exchange *x, const struct endpoint *e, int status, const struct registry_error *said,
 		struct error *err);
 /** say_missing() - 404. */
-int say_missing(const struct exchange *x, const struct endpoint *e, const struct registry_error *said, struct error *err);
+int say_missing(const struct exchange *x, const struct endpoint *e, const struct registry_error *said,
+		struct error *err);
 /** say_status() - Any other status. */
 int say_status(const struct endpoint *e, const char *url, const struct answer *a, const struct registry_error *said,
 	       struct error *err);

@@ -19,12 +19,14 @@ struct config {
 };
 
 /** warn_unknown() - Say which members of an object mean nothing. */
-static void warn_unknown(const struct config *config, const char *where, json_t *o, const char *const *known, size_t count)
+static void warn_unknown(const struct config *config, const char *where, json_t *o, const char *const *known,
+			 size_t count)
 {
 	const char *key;
 	json_t *value;
 
-	json_object_foreach(o, key, value) {
+	json_object_foreach(o, key, value)
+	{
 		const char *near = nearest(key, known, count);
 
 		if (near && strcmp(near, key) == 0)
@@ -50,16 +52,14 @@ static bool is_string_list(const json_t *list)
 		return true;
 	if (!json_is_array(list) || json_array_size(list) > CONFIG_LIST_MAX)
 		return false;
-	json_array_foreach(list, i, item)
-		if (!json_is_string(item))
-			return false;
+	json_array_foreach(list, i, item) if (!json_is_string(item)) return false;
 	return true;
 }
 
 /** check_auth() - Types and keys of one auth entry. */
 static int check_auth(const struct config *config, const char *where, json_t *auth, struct error *err)
 {
-	static const char *const known[] = { "username", "store", "password_env", "secret_name" };
+	static const char *const known[] = {"username", "store", "password_env", "secret_name"};
 	char place[400];
 
 	if (!auth)
@@ -82,13 +82,13 @@ static int check_auth(const struct config *config, const char *where, json_t *au
 /** check() - All types and keys, so that reading needs no more of it. */
 static int check(struct config *config, struct error *err)
 {
-	static const char *const known[] = { "ca_certs", "hosts" };
-	static const char *const host_known[] = { "auth", "insecure", "mirrors" };
+	static const char *const known[] = {"ca_certs", "hosts"};
+	static const char *const host_known[] = {"auth", "insecure", "mirrors"};
 	const char *host;
 	json_t *entry;
 
 	if (!json_is_object(config->root))
-		return err_set(err, ERR_INVALID, 0, "%s: must be an object: {...}", config->path);
+		return err_set(err, ERR_INVALID, 0, "%s: must be an object: { ... }", config->path);
 	config->registries = json_object_get(config->root, "registries");
 	if (!config->registries)
 		return 0;
@@ -100,13 +100,15 @@ static int check(struct config *config, struct error *err)
 	config->hosts = json_object_get(config->registries, "hosts");
 	if (config->hosts && !json_is_object(config->hosts))
 		return wrong(config, "registries", "hosts", "an object", err);
-	json_object_foreach(config->hosts, host, entry) {
+	json_object_foreach(config->hosts, host, entry)
+	{
 		const json_t *insecure = json_object_get(entry, "insecure");
 		char where[300], name[256];
 
 		snprintf(where, sizeof(where), "registries.hosts.%.256s", host);
 		if (!host_canonical(host, name))
-			return err_set(err, ERR_INVALID, 0, "%s: registries.hosts: \"%.200s\" is no host name", config->path, host);
+			return err_set(err, ERR_INVALID, 0, "%s: registries.hosts: \"%.200s\" is no host name",
+				       config->path, host);
 		if (!json_is_object(entry))
 			return err_set(err, ERR_INVALID, 0, "%s: %s must be an object", config->path, where);
 		warn_unknown(config, where, entry, host_known, ARRAY_LEN(host_known));
@@ -176,7 +178,9 @@ static void read_auth(const json_t *auth, struct config_host *out)
 		const char *key;
 		enum config_auth kind;
 	} sources[] = {
-		{ "store", CONFIG_AUTH_STORE }, { "password_env", CONFIG_AUTH_ENV }, { "secret_name", CONFIG_AUTH_SECRET },
+		{"store", CONFIG_AUTH_STORE},
+		{"password_env", CONFIG_AUTH_ENV},
+		{"secret_name", CONFIG_AUTH_SECRET},
 	};
 	const json_t *username = json_object_get(auth, "username");
 
@@ -201,7 +205,8 @@ bool config_host(const struct config *config, const char *host, struct config_ho
 	*out = (struct config_host){ .username = "" };
 	if (!host_canonical(host, wanted))
 		return false;
-	json_object_foreach(config->hosts, key, entry) {
+	json_object_foreach(config->hosts, key, entry)
+	{
 		if (!host_canonical(key, name) || strcmp(name, wanted) != 0)
 			continue;
 		out->insecure = json_is_true(json_object_get(entry, "insecure"));
@@ -217,9 +222,7 @@ bool config_each(const struct config *config, size_t index, char out[256])
 	const char *key;
 	json_t *entry;
 
-	json_object_foreach(config->hosts, key, entry)
-		if (index-- == 0)
-			return host_canonical(key, out);
+	json_object_foreach(config->hosts, key, entry) if (index-- == 0) return host_canonical(key, out);
 	return false;
 }
 

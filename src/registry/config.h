@@ -32,8 +32,8 @@ struct config_host {
 };
 
 /**
- * config_load() - MSB_CONFIG_PATH, or config.json in @home; a missing file is an empty one. Unknown keys are warned of on
- * stderr, with the nearest known one. Return: owned, or NULL (bad JSON: the error names the line).
+ * config_load() - MSB_CONFIG_PATH, or config.json in @home; a missing file is an empty one. Unknown keys are warned of
+ * on stderr, with the nearest known one. Return: owned, or NULL (bad JSON: the error names the line).
  */
 struct config *config_load(const char *home, struct error *err);
 void config_free(struct config *config);

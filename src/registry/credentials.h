@@ -24,7 +24,10 @@ struct credentials {
 
 void credentials_wipe(struct credentials *c);
 
-/** credentials_find() - First hit of all places. Runs docker's credential helpers. Return: 0 (found or not), or negative. */
+/**
+ * credentials_find() - First hit of all places. Runs docker's credential helpers. Return: 0 (found or not), or
+ * negative.
+ */
 int credentials_find(const char *home, const struct config *config, const char *host, struct credentials *out,
 		     struct error *err);
 

@@ -31,7 +31,7 @@ struct keys {
 /** make_keys() - In the order in which they are tried. */
 static void make_keys(const char *host, struct keys *out)
 {
-	static const char *const hub[] = { "https://index.docker.io/v1/", "index.docker.io", "registry-1.docker.io" };
+	static const char *const hub[] = {"https://index.docker.io/v1/", "index.docker.io", "registry-1.docker.io"};
 
 	out->count = 0;
 	snprintf(out->item[out->count++], sizeof(out->item[0]), "%s", host);
@@ -118,7 +118,10 @@ static bool read_bounded(int fd, struct buf *out)
 	}
 }
 
-/** run_helper() - docker-credential-NAME VERB with a line on its stdin. Return: its exit status, or -1: not run to its end. */
+/**
+ * run_helper() - docker-credential-NAME VERB with a line on its stdin. Return: its exit status, or -1: not run to its
+ * end.
+ */
 static int run_helper(const char *name, const char *verb, const char *input, struct buf *out)
 {
 	_cleanup_fd_ int in_read = -1;
@@ -127,12 +130,13 @@ static int run_helper(const char *name, const char *verb, const char *input, str
 	_cleanup_fd_ int out_write = -1;
 	posix_spawn_file_actions_t actions;
 	char program[128];
-	char *const argv[] = { program, (char *)(uintptr_t)verb, NULL };
+	char *const argv[] = {program, (char *)(uintptr_t)verb, NULL};
 	int in[2], o[2], status, rc;
 	bool whole;
 	pid_t pid;
 
-	if (strchr(name, '/') || snprintf(program, sizeof(program), "docker-credential-%s", name) >= (int)sizeof(program))
+	if (strchr(name, '/') ||
+	    snprintf(program, sizeof(program), "docker-credential-%s", name) >= (int)sizeof(program))
 		return -1;
 	if (pipe2(in, O_CLOEXEC) < 0)
 		return -1;
@@ -163,7 +167,9 @@ static int run_helper(const char *name, const char *verb, const char *input, str
 	return whole && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-/** ask_helper() - One key of one helper. One that is not there is passed over: what is left of a Docker Desktop, say. */
+/**
+ * ask_helper() - One key of one helper. One that is not there is passed over: what is left of a Docker Desktop, say.
+ */
 static void ask_helper(const char *name, const char *key, struct credentials *out)
 {
 	struct buf answer = BUF_INIT(HELPER_BYTES_MAX);
@@ -172,7 +178,8 @@ static void ask_helper(const char *name, const char *key, struct credentials *ou
 	json_t *j;
 
 	if (status < 0)
-		fprintf(stderr, "warning: docker's configuration names docker-credential-%.64s, which cannot be run\n", name);
+		fprintf(stderr, "warning: docker's configuration names docker-credential-%.64s, which cannot be run\n",
+			name);
 	j = status == 0 ? json_loadb((const char *)answer.data, answer.len, 0, NULL) : NULL;
 	username = json_string_value(json_object_get(j, "Username"));
 	secret = json_string_value(json_object_get(j, "Secret"));
@@ -240,14 +247,16 @@ int docker_each(void (*fn)(void *arg, const char *host, const char *username, co
 
 	if (!j)
 		return err->code == ERR_NONE ? 0 : -(int)err->code;
-	json_object_foreach(json_object_get(j, "auths"), key, value) {
+	json_object_foreach(json_object_get(j, "auths"), key, value)
+	{
 		const char *auth = json_string_value(json_object_get(value, "auth"));
 
 		if (auth && host_canonical(key, host) && split_auth(auth, &c))
 			fn(arg, host, c.username, NULL);
 		credentials_wipe(&c);
 	}
-	json_object_foreach(json_object_get(j, "credHelpers"), key, value) {
+	json_object_foreach(json_object_get(j, "credHelpers"), key, value)
+	{
 		const char *helper = json_string_value(value);
 		const char *user;
 
@@ -259,7 +268,8 @@ int docker_each(void (*fn)(void *arg, const char *host, const char *username, co
 		json_decref(known);
 	}
 	known = store && *store ? list_helper(store) : NULL;
-	json_object_foreach(known, key, value) {
+	json_object_foreach(known, key, value)
+	{
 		const char *user = json_string_value(value);
 
 		if (user && host_canonical(key, host))

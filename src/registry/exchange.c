@@ -8,9 +8,10 @@
 #include "registry/exchange.h"
 
 #define BACKOFF_MS 300 /* the first; doubled each time */
-#define ACCEPT_MANIFEST                                                                                                \
-	"application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "                        \
-	"application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json"
+#define ACCEPT_MANIFEST                                                                         \
+	"application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, " \
+	"application/vnd.docker.distribution.manifest.list.v2+json, "                           \
+	"application/vnd.docker.distribution.manifest.v2+json"
 
 /** exchange_endpoint() - Who is asked now. */
 struct endpoint *exchange_endpoint(const struct exchange *x)
@@ -89,7 +90,8 @@ void exchange_give_up(struct exchange *x)
 		while (exchange_endpoint(x)->mirror && exchange_endpoint(x)->down);
 		n = strlen(x->tried);
 		snprintf(x->tried + n, sizeof(x->tried) - n, "%smirror: %s", n ? "; " : "", x->failure.text);
-		snprintf(note, sizeof(note), "mirror: %.300s; asking %.100s", x->failure.text, exchange_endpoint(x)->host);
+		snprintf(note, sizeof(note), "mirror: %.300s; asking %.100s", x->failure.text,
+			 exchange_endpoint(x)->host);
 		x->ops->note(x->arg, note);
 		err_clear(&x->failure);
 		x->attempts = 0;
@@ -158,7 +160,10 @@ void exchange_try_again(struct exchange *x)
 	exchange_later(x, delay);
 }
 
-/** exchange_connect_ms() - How long this hop may take to connect: what is left, shared with the endpoints that are still to come. */
+/**
+ * exchange_connect_ms() - How long this hop may take to connect: what is left, shared with the endpoints that are still
+ * to come.
+ */
 long exchange_connect_ms(const struct exchange *x)
 {
 	const struct endpoint *e = exchange_endpoint(x);
@@ -193,7 +198,9 @@ void exchange_hop(struct exchange *x, bool own)
 	x->abroad = !own;
 	x->judged = x->passing_on = false;
 	buf_free(&x->body);
-	x->body.max = x->phase == PHASE_NEAREST ? JSON_LIST_MAX : x->kind == EXCHANGE_MANIFEST ? MANIFEST_BYTES_MAX : JSON_ANSWER_MAX;
+	x->body.max = x->phase == PHASE_NEAREST	     ? JSON_LIST_MAX
+		      : x->kind == EXCHANGE_MANIFEST ? MANIFEST_BYTES_MAX
+						     : JSON_ANSWER_MAX;
 	x->hop.url = x->url;
 	x->hop.authorization = x->authorization;
 	x->hop.accept = x->phase == PHASE_NEAREST || blob || x->kind == EXCHANGE_PING ? NULL : ACCEPT_MANIFEST;
@@ -220,7 +227,8 @@ static char *make_path(const struct exchange *x)
 	else if (x->phase == PHASE_NEAREST)
 		n = asprintf(&out, "/v2/%s/tags/list?n=1000", repository);
 	else
-		n = asprintf(&out, "/v2/%s/%s/%s", repository, x->kind == EXCHANGE_BLOB ? "blobs" : "manifests", x->name);
+		n = asprintf(&out, "/v2/%s/%s/%s", repository, x->kind == EXCHANGE_BLOB ? "blobs" : "manifests",
+			     x->name);
 	return n < 0 ? NULL : out;
 }
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/** Between the files of an exchange: exchange.c sends, answer.c judges what comes back, client.c and token.c wake it. */
+/**
+ * Between the files of an exchange: exchange.c sends, answer.c judges what comes back, client.c and token.c wake it.
+ */
 #ifndef MSB_REGISTRY_EXCHANGE_H
 #define MSB_REGISTRY_EXCHANGE_H
 
@@ -16,7 +18,9 @@ struct endpoint *exchange_endpoint(const struct exchange *x);
 void exchange_send(struct exchange *x);
 /** exchange_hop() - Ask at x->url. @own: it is the endpoint's own origin, so its credentials may go there. */
 void exchange_hop(struct exchange *x, bool own);
-/** exchange_connect_ms() - How long connecting may take: what is left, shared with the endpoints that are still to come. */
+/**
+ * exchange_connect_ms() - How long connecting may take: what is left, shared with the endpoints that are still to come.
+ */
 long exchange_connect_ms(const struct exchange *x);
 /** exchange_later() - Go on from client_step(), not from here. */
 void exchange_later(struct exchange *x, int64_t delay_ns);
@@ -24,7 +28,9 @@ void exchange_later(struct exchange *x, int64_t delay_ns);
 void exchange_try_again(struct exchange *x);
 /** exchange_give_up() - This endpoint fails for good, as x->failure says: the next one, or the end. */
 void exchange_give_up(struct exchange *x);
-/** exchange_finish() - Tell who asked. The failure, where there is one, is in x->failure (PHASE_NEAREST: x->verdict). */
+/**
+ * exchange_finish() - Tell who asked. The failure, where there is one, is in x->failure (PHASE_NEAREST: x->verdict).
+ */
 void exchange_finish(struct exchange *x);
 
 /** exchange_on_bytes(), exchange_on_end() - Of its hop. */

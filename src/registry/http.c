@@ -121,7 +121,8 @@ static void url_host(const char *url, char out[256], bool *tls)
 
 	out[0] = '\0';
 	*tls = false;
-	if (u && curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK && curl_url_get(u, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
+	if (u && curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK &&
+	    curl_url_get(u, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
 	    curl_url_get(u, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK) {
 		snprintf(out, 256, "%s", host);
 		*tls = strcmp(scheme, "https") == 0;
@@ -155,7 +156,8 @@ int hop_start(struct http *http, struct hop *hop, struct error *err)
 	url_host(hop->url, host, &tls);
 	snprintf(range, sizeof(range), "bytes=%llu-", (unsigned long long)hop->from);
 	good = (!hop->authorization || add_header(hop, "Authorization", hop->authorization)) &&
-	       (!hop->accept || add_header(hop, "Accept", hop->accept)) && (!hop->from || add_header(hop, "Range", range));
+	       (!hop->accept || add_header(hop, "Accept", hop->accept)) &&
+	       (!hop->from || add_header(hop, "Range", range));
 	good = good && curl_easy_setopt(easy, CURLOPT_URL, hop->url) == CURLE_OK;
 	good = good && curl_easy_setopt(easy, CURLOPT_HTTPHEADER, hop->headers) == CURLE_OK;
 	good = good && curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK;
@@ -300,10 +302,11 @@ static const char *environment(const char *const *names)
 
 void http_proxy(const char *url, char out[256])
 {
-	/* HTTP_PROXY in capitals is what a web server sets from a client's "Proxy:" header; curl passes it over as well. */
-	static const char *const plain[] = { "http_proxy", "all_proxy", "ALL_PROXY", NULL };
-	static const char *const secure[] = { "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", NULL };
-	static const char *const none[] = { "no_proxy", "NO_PROXY", NULL };
+	/* HTTP_PROXY in capitals is what a web server sets from a client's "Proxy:" header; curl passes it over as
+	 * well. */
+	static const char *const plain[] = {"http_proxy", "all_proxy", "ALL_PROXY", NULL};
+	static const char *const secure[] = {"https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", NULL};
+	static const char *const none[] = {"no_proxy", "NO_PROXY", NULL};
 	const char *proxy, *no, *at, *scheme;
 	char host[256];
 	bool tls;

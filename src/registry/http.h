@@ -52,12 +52,12 @@ struct hop {
 	struct answer answer;
 	enum hop_end end;
 	CURLcode code;
-	int sys_errno;		     /* of a failed connection */
-	bool connected;		     /* to the server, or the proxy */
-	bool stalled;		     /* code is CURLE_OPERATION_TIMEDOUT then */
-	long proxy_status;	     /* what a proxy said to CONNECT; 0: nothing */
-	long certificate;	     /* X509_V_ERR_..., 0: none */
-	char text[CURL_ERROR_SIZE];  /* curl's words; "" when it has none */
+	int sys_errno;		    /* of a failed connection */
+	bool connected;		    /* to the server, or the proxy */
+	bool stalled;		    /* code is CURLE_OPERATION_TIMEDOUT then */
+	long proxy_status;	    /* what a proxy said to CONNECT; 0: nothing */
+	long certificate;	    /* X509_V_ERR_..., 0: none */
+	char text[CURL_ERROR_SIZE]; /* curl's words; "" when it has none */
 	/* private */
 	struct http *http;
 	struct hop *next;

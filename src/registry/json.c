@@ -51,7 +51,9 @@ bool token_parse(const void *p, size_t n, char *token, uint64_t *seconds)
 		good = t[i] > 0x20 && t[i] < 0x7f;
 	if (good) {
 		memcpy(token, t, len + 1);
-		*seconds = life < TOKEN_SECONDS ? TOKEN_SECONDS : life > TOKEN_SECONDS_MAX ? TOKEN_SECONDS_MAX : (uint64_t)life;
+		*seconds = life < TOKEN_SECONDS	      ? TOKEN_SECONDS
+			   : life > TOKEN_SECONDS_MAX ? TOKEN_SECONDS_MAX
+						      : (uint64_t)life;
 	}
 	json_decref(j);
 	return good;
@@ -67,7 +69,8 @@ bool list_nearest(const void *p, size_t n, const char *key, const char *wanted, 
 	bool found = false;
 	size_t i;
 
-	json_array_foreach(list, i, item) {
+	json_array_foreach(list, i, item)
+	{
 		const char *s = json_string_value(item);
 		size_t d = s && strlen(s) < 256 ? word_distance(wanted, s) : NEAREST_FAR;
 

@@ -66,8 +66,12 @@ static void from_docker(void *arg, const char *host, const char *username, const
 static void from_config(struct rows *rows, const struct config *config)
 {
 	static const char *const names[] = {
-		[CONFIG_AUTH_NONE] = "", [CONFIG_AUTH_UNSET] = "unset", [CONFIG_AUTH_STORE] = "keyring",
-		[CONFIG_AUTH_ENV] = "password_env", [CONFIG_AUTH_SECRET] = "secret_name", [CONFIG_AUTH_MULTIPLE] = "multiple",
+		[CONFIG_AUTH_NONE] = "",
+		[CONFIG_AUTH_UNSET] = "unset",
+		[CONFIG_AUTH_STORE] = "keyring",
+		[CONFIG_AUTH_ENV] = "password_env",
+		[CONFIG_AUTH_SECRET] = "secret_name",
+		[CONFIG_AUTH_MULTIPLE] = "multiple",
 	};
 	struct config_host entry;
 	char host[256];

@@ -74,7 +74,7 @@ static bool on_bytes(void *arg, const uint8_t *p, size_t n)
 static void ask(struct client *client, struct verdict *out)
 {
 	static const struct exchange_ops ops = { .note = on_note, .info = on_info, .bytes = on_bytes, .done = on_done };
-	struct ping ping = { .x = { .kind = EXCHANGE_PING, .ops = &ops } };
+	struct ping ping = {.x = { .kind = EXCHANGE_PING, .ops = &ops }};
 	const struct endpoint *e = &client->endpoint[0];
 	int rc = confine_client(&out->err);
 
@@ -92,7 +92,8 @@ static void ask(struct client *client, struct verdict *out)
 	out->answered = ping.err.code == ERR_NONE || ping.err.code == ERR_PERMISSION || ping.err.code == ERR_PROTOCOL;
 	if (ping.err.code == ERR_PERMISSION && out->asked) {
 		err_clear(&out->err);
-		err_set(&out->err, ERR_PERMISSION, 0, "%s does not accept this user name and password; nothing was stored", e->host);
+		err_set(&out->err, ERR_PERMISSION, 0,
+			"%s does not accept this user name and password; nothing was stored", e->host);
 		err_hint(&out->err, "to store them all the same: --no-verify");
 	}
 }
@@ -164,7 +165,8 @@ int login(const char *home, const char *host, const char *username, bool verify,
 	int rc;
 
 	if (!host_canonical(host, name))
-		return err_set(err, ERR_INVALID, 0, "\"%.200s\" is no registry: expected a host name, and :port where needed", host);
+		return err_set(err, ERR_INVALID, 0,
+			       "\"%.200s\" is no registry: expected a host name, and :port where needed", host);
 	if (!*username || strlen(username) >= sizeof(c.username) || strchr(username, ':'))
 		return err_set(err, ERR_INVALID, 0, "the user name is empty, too long or has a ':' in it");
 	snprintf(c.username, sizeof(c.username), "%s", username);
@@ -181,7 +183,8 @@ int logout(const char *home, const char *host, struct error *err)
 	int rc;
 
 	if (!host_canonical(host, name))
-		return err_set(err, ERR_INVALID, 0, "\"%.200s\" is no registry: expected a host name, and :port where needed", host);
+		return err_set(err, ERR_INVALID, 0,
+			       "\"%.200s\" is no registry: expected a host name, and :port where needed", host);
 	rc = store_remove(home, name, err);
 	if (rc == 0)
 		fprintf(stderr, "warning: nothing is stored for %s\n", name);

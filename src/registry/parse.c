@@ -37,7 +37,9 @@ static size_t take_token(struct cursor *c, const char **start)
 	return (size_t)(c->p - *start);
 }
 
-/** take_value() - A token or quoted string into room bytes; what does not fit or holds control characters becomes "". */
+/**
+ * take_value() - A token or quoted string into room bytes; what does not fit or holds control characters becomes "".
+ */
 static void take_value(struct cursor *c, char *out, size_t room)
 {
 	size_t n = 0;
@@ -69,7 +71,7 @@ static bool word_is(const char *s, size_t n, const char *word)
 
 void challenge_parse(const char *s, size_t n, struct challenge *out)
 {
-	struct cursor c = { s, s + n };
+	struct cursor c = {s, s + n};
 	bool in_bearer = false;
 	char dropped[2];
 	const char *word;
@@ -195,7 +197,7 @@ bool content_range_parse(const char *s, uint64_t *first, uint64_t *last, uint64_
 
 bool retry_after_parse(const char *s, int64_t now, uint64_t *seconds)
 {
-	struct tm tm = { 0 };
+	struct tm tm = {0};
 	const char *end;
 	int64_t then;
 
@@ -239,7 +241,8 @@ long base64_decode(const char *s, size_t n, uint8_t *out)
 void base64_encode(const uint8_t *p, size_t n, char *out)
 {
 	for (size_t i = 0; i < n; i += 3) {
-		uint32_t bits = (uint32_t)p[i] << 16 | (i + 1 < n ? (uint32_t)p[i + 1] << 8 : 0) | (i + 2 < n ? p[i + 2] : 0u);
+		uint32_t bits =
+			(uint32_t)p[i] << 16 | (i + 1 < n ? (uint32_t)p[i + 1] << 8 : 0) | (i + 2 < n ? p[i + 2] : 0u);
 
 		*out++ = base64_alphabet[bits >> 18];
 		*out++ = base64_alphabet[bits >> 12 & 63];
@@ -251,8 +254,8 @@ void base64_encode(const uint8_t *p, size_t n, char *out)
 
 bool host_canonical(const char *typed, char out[256])
 {
-	static const char *const hub[] = { "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com",
-					   "hub.docker.com", "www.docker.io" };
+	static const char *const hub[] = {"index.docker.io", "registry-1.docker.io", "registry.hub.docker.com",
+					  "hub.docker.com", "www.docker.io"};
 	size_t n;
 
 	if (strncasecmp(typed, "https://", 8) == 0)

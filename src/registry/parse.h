@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * What a registry says in its headers. The bytes are hostile: every text has a fixed room, what does not fit or does not
- * follow the grammar counts as not said. Nothing here allocates.
+ * What a registry says in its headers. The bytes are hostile: every text has a fixed room, what does not fit or does
+ * not follow the grammar counts as not said. Nothing here allocates.
  */
 #ifndef MSB_REGISTRY_PARSE_H
 #define MSB_REGISTRY_PARSE_H
@@ -25,7 +25,7 @@ struct challenge {
 
 /** The head of an answer. */
 struct answer {
-	int status; /* 0: none came */
+	int status;	 /* 0: none came */
 	uint64_t length; /* Content-Length, or NOT_SAID */
 	bool framed;	 /* its end is marked: by a length or by chunks */
 	char type[128];	 /* Content-Type without parameters, in lower case */
@@ -37,7 +37,9 @@ struct answer {
 	size_t bytes; /* of headers so far */
 };
 
-/** answer_header() - Take in one line of the head, a new status line included. Return: false when there are too many. */
+/**
+ * answer_header() - Take in one line of the head, a new status line included. Return: false when there are too many.
+ */
 bool answer_header(struct answer *a, const char *line, size_t n);
 /** challenge_parse() - The value of one WWW-Authenticate header, added to what others said. */
 void challenge_parse(const char *s, size_t n, struct challenge *out);
@@ -49,7 +51,9 @@ bool retry_after_parse(const char *s, int64_t now, uint64_t *seconds);
 long base64_decode(const char *s, size_t n, uint8_t *out);
 /** base64_encode() - @out: room for 4 * (n + 2) / 3 + 1. */
 void base64_encode(const uint8_t *p, size_t n, char *out);
-/** host_canonical() - Lower case, without scheme and path; each name of Docker Hub is docker.io. Return: false: no host. */
+/**
+ * host_canonical() - Lower case, without scheme and path; each name of Docker Hub is docker.io. Return: false: no host.
+ */
 bool host_canonical(const char *typed, char out[256]);
 /** host_is_loopback() - 127.0.0.0/8, ::1, localhost; a port may follow. */
 bool host_is_loopback(const char *host);

@@ -23,8 +23,12 @@ void say_subject(const struct exchange *x, char out[400])
 	const struct reference *r = &x->client->reference;
 	bool digest = strncmp(x->name, "sha256:", 7) == 0;
 
-	snprintf(out, 400, "%.120s/%.160s%s%s%.*s%s", r->registry, r->repository, x->kind == EXCHANGE_BLOB ? ", blob " : "",
-		 x->kind == EXCHANGE_BLOB ? "" : digest ? "@" : ":", digest ? 19 : 60, x->name, digest ? "..." : "");
+	snprintf(out, 400, "%.120s/%.160s%s%s%.*s%s", r->registry, r->repository,
+		 x->kind == EXCHANGE_BLOB ? ", blob " : "",
+		 x->kind == EXCHANGE_BLOB ? ""
+		 : digest		  ? "@"
+					  : ":",
+		 digest ? 19 : 60, x->name, digest ? "..." : "");
 }
 
 bool is_temporary(int status)
@@ -45,7 +49,8 @@ static int say_certificate(const struct hop *hop, const char *host, struct error
 		err_set(err, ERR_PERMISSION, 0, "the certificate of %s has expired", host);
 		return err_hint(err, "its owner must renew it; to connect all the same: --insecure");
 	case X509_V_ERR_CERT_NOT_YET_VALID:
-		err_set(err, ERR_PERMISSION, 0, "the certificate of %s is not valid yet: is this machine's clock right?", host);
+		err_set(err, ERR_PERMISSION, 0,
+			"the certificate of %s is not valid yet: is this machine's clock right?", host);
 		return err_hint(err, "to connect all the same: --insecure");
 	case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
 		err_set(err, ERR_PERMISSION, 0, "the certificate of %s is signed by itself, not by a known CA", host);
@@ -54,7 +59,8 @@ static int say_certificate(const struct hop *hop, const char *host, struct error
 	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
 	case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
 	case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
-		err_set(err, ERR_PERMISSION, 0, "the certificate of %s is signed by a CA that this machine does not know", host);
+		err_set(err, ERR_PERMISSION, 0,
+			"the certificate of %s is signed by a CA that this machine does not know", host);
 		return err_hint(err, STORED_SIGNED);
 	default:
 		break;
@@ -78,10 +84,12 @@ int say_transport(const struct hop *hop, const struct endpoint *e, const char *u
 	if (is_certificate_failure(hop))
 		return say_certificate(hop, host, err);
 	if (hop->proxy_status >= 300)
-		return err_set(err, ERR_CLOSED, 0, "the proxy %s does not connect to %s: it answers %ld", proxy, host, hop->proxy_status);
+		return err_set(err, ERR_CLOSED, 0, "the proxy %s does not connect to %s: it answers %ld", proxy, host,
+			       hop->proxy_status);
 	switch ((int)hop->code) { /* of the library's many codes, those with a better text than its own */
 	case CURLE_COULDNT_RESOLVE_PROXY:
-		return err_set(err, ERR_CLOSED, 0, "the proxy %s cannot be found: no such name, or no name server answers", proxy);
+		return err_set(err, ERR_CLOSED, 0,
+			       "the proxy %s cannot be found: no such name, or no name server answers", proxy);
 	case CURLE_COULDNT_RESOLVE_HOST:
 		return err_set(err, ERR_CLOSED, 0, "%s cannot be found: no such name, or no name server answers", host);
 	case CURLE_COULDNT_CONNECT:
@@ -89,8 +97,8 @@ int say_transport(const struct hop *hop, const struct endpoint *e, const char *u
 			       hop->sys_errno ? strerror(hop->sys_errno) : "");
 	case CURLE_OPERATION_TIMEDOUT:
 		if (hop->stalled)
-			return err_set(err, ERR_TIMEOUT, 0, "%s sent less than %d bytes a second for %d s%s", host, STALL_BYTES,
-				       STALL_SECONDS, via);
+			return err_set(err, ERR_TIMEOUT, 0, "%s sent less than %d bytes a second for %d s%s", host,
+				       STALL_BYTES, STALL_SECONDS, via);
 		return err_set(err, ERR_TIMEOUT, 0, "no answer from %s%s", host, via);
 	case CURLE_PARTIAL_FILE:
 	case CURLE_GOT_NOTHING:
@@ -101,12 +109,16 @@ int say_transport(const struct hop *hop, const struct endpoint *e, const char *u
 	case CURLE_WEIRD_SERVER_REPLY:
 		return err_set(err, ERR_PROTOCOL, 0, "%s does not answer in HTTP", host);
 	case CURLE_WRITE_ERROR:
-		return err_set(err, ERR_PROTOCOL, 0, "%s answers with more than %u bytes of headers", host, HEADERS_BYTES_MAX);
+		return err_set(err, ERR_PROTOCOL, 0, "%s answers with more than %u bytes of headers", host,
+			       HEADERS_BYTES_MAX);
 	case CURLE_SSL_CONNECT_ERROR:
 		if (!strstr(text, "wrong version number"))
 			return err_set(err, ERR_PROTOCOL, 0, "TLS with %s failed: %.150s", host, text);
 		err_set(err, ERR_PROTOCOL, 0, "%s does not speak TLS", host);
-		return err_hint(err, "plain HTTP, if that is meant: --insecure, or registries.hosts.%.60s.insecure in config.json", e->host);
+		return err_hint(
+			err,
+			"plain HTTP, if that is meant: --insecure, or registries.hosts.%.60s.insecure in config.json",
+			e->host);
 	default:
 		return err_set(err, ERR_CLOSED, 0, "%s: %.200s%s", host, text, via);
 	}
@@ -114,7 +126,9 @@ int say_transport(const struct hop *hop, const struct endpoint *e, const char *u
 
 void say_unreachable_hint(const struct client *client, struct error *err)
 {
-	err_hint(err, "without it: msb load -i FILE, msb image import DIR|TAR -t NAME, or registries.hosts.%.40s.mirrors in config.json",
+	err_hint(err,
+		 "without it: msb load -i FILE, msb image import DIR|TAR -t NAME, or registries.hosts.%.40s.mirrors in "
+		 "config.json",
 		 client->reference.registry);
 }
 
@@ -130,11 +144,11 @@ static void as_whom(const struct endpoint *e, char out[160])
 const char *suggest_known(const char *repository)
 {
 	static const char *const known[] = {
-		"alpine",  "amazonlinux", "bash",   "busybox", "caddy",	  "composer", "debian", "docker",  "elasticsearch",
-		"fedora",  "gcc",	  "golang", "gradle",  "haproxy", "httpd",    "influxdb", "julia", "mariadb",
-		"maven",   "memcached",	  "mongo",  "mysql",   "nginx",	  "node",     "openjdk", "perl",   "php",
-		"postgres", "python",	  "pypy",   "rabbitmq", "redis",  "registry", "ruby",	 "rust",   "swift",
-		"traefik", "ubuntu",	  "wordpress",
+		"alpine",	 "amazonlinux", "bash",	 "busybox",   "caddy",	 "composer", "debian",	  "docker",
+		"elasticsearch", "fedora",	"gcc",	 "golang",    "gradle",	 "haproxy",  "httpd",	  "influxdb",
+		"julia",	 "mariadb",	"maven", "memcached", "mongo",	 "mysql",    "nginx",	  "node",
+		"openjdk",	 "perl",	"php",	 "postgres",  "python",	 "pypy",     "rabbitmq",  "redis",
+		"registry",	 "ruby",	"rust",	 "swift",     "traefik", "ubuntu",   "wordpress",
 	};
 	const char *name = strncmp(repository, "library/", 8) == 0 ? repository + 8 : NULL;
 	const char *near = name && !strchr(name, '/') ? nearest(name, known, ARRAY_LEN(known)) : NULL;
@@ -153,16 +167,17 @@ int say_refused(const struct exchange *x, const struct endpoint *e, int status, 
 	if (strcmp(e->host, REFERENCE_HUB) == 0) /* the Hub does not tell a private repository from none */
 		err_set(err, ERR_PERMISSION, 0, "Docker Hub has no such repository, or it is private (%s)", whom);
 	else
-		err_set(err, ERR_PERMISSION, 0, "%s refuses it: %d%s%.60s (%s)", e->host, status, said->message[0] ? ", " : "",
-			said->message, whom);
+		err_set(err, ERR_PERMISSION, 0, "%s refuses it: %d%s%.60s (%s)", e->host, status,
+			said->message[0] ? ", " : "", said->message, whom);
 	if (near)
-		return err_hint(err, "did you mean %s%s%s? A private one: msb registry login %s -u USER", near, r->tag[0] ? ":" : "",
-				r->tag, e->host);
+		return err_hint(err, "did you mean %s%s%s? A private one: msb registry login %s -u USER", near,
+				r->tag[0] ? ":" : "", r->tag, e->host);
 	return err_hint(err, "msb registry login %s -u USER%s", e->host,
 			e->credentials.found ? " (another user or password may be needed)" : "");
 }
 
-int say_missing(const struct exchange *x, const struct endpoint *e, const struct registry_error *said, struct error *err)
+int say_missing(const struct exchange *x, const struct endpoint *e, const struct registry_error *said,
+		struct error *err)
 {
 	char whom[160];
 
@@ -170,9 +185,11 @@ int say_missing(const struct exchange *x, const struct endpoint *e, const struct
 	if (x->kind == EXCHANGE_PING)
 		return err_set(err, ERR_PROTOCOL, 0, "%s is no registry: it has no /v2/", e->host);
 	if (!said->code[0])
-		return err_set(err, ERR_NOT_FOUND, 0, "%s answers 404, not in the words of a registry: is it one?", e->host);
+		return err_set(err, ERR_NOT_FOUND, 0, "%s answers 404, not in the words of a registry: is it one?",
+			       e->host);
 	if (strcmp(said->code, "NAME_UNKNOWN") == 0)
-		return err_set(err, ERR_NOT_FOUND, 0, "%s has no repository %.120s (%s)", e->host, x->client->reference.repository, whom);
+		return err_set(err, ERR_NOT_FOUND, 0, "%s has no repository %.120s (%s)", e->host,
+			       x->client->reference.repository, whom);
 	if (x->kind == EXCHANGE_BLOB)
 		return err_set(err, ERR_NOT_FOUND, 0, "%s does not have this blob (%s)", e->host, whom);
 	return err_set(err, ERR_NOT_FOUND, 0, "%s has the repository, but not this %s (%s)", e->host,
@@ -192,8 +209,10 @@ int say_status(const struct endpoint *e, const char *url, const struct answer *a
 		err_set(err, ERR_LIMIT, 0, "%s: too many requests (%s)%s%.60s%s", host, whom,
 			a->retry_after[0] ? "; it says to come back after " : "", a->retry_after,
 			a->retry_after[0] && seconds ? " s" : "");
-		return err_hint(err, e->credentials.found ? "wait, or use a mirror: registries.hosts.%.60s.mirrors in config.json" :
-							    "a known user has a higher limit: msb registry login %.60s -u USER",
+		return err_hint(err,
+				e->credentials.found
+					? "wait, or use a mirror: registries.hosts.%.60s.mirrors in config.json"
+					: "a known user has a higher limit: msb registry login %.60s -u USER",
 				e->host);
 	}
 	return err_set(err, a->status >= 500 ? ERR_CLOSED : ERR_PROTOCOL, 0, "%s answers %d%s%.120s", host, a->status,

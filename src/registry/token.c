@@ -89,13 +89,14 @@ static void judge(struct token *t)
 		t->expires_ns = clock_monotonic_ns() + (int64_t)seconds * NSEC_PER_SEC;
 	} else if (a->status == 401 || a->status == 403 || a->status == 400) {
 		if (e->credentials.found)
-			err_set(&t->failure, ERR_PERMISSION, 0, "%s does not accept %s (user %.60s)", e->host, e->credentials.source,
-				e->credentials.username);
+			err_set(&t->failure, ERR_PERMISSION, 0, "%s does not accept %s (user %.60s)", e->host,
+				e->credentials.source, e->credentials.username);
 		else
 			err_set(&t->failure, ERR_PERMISSION, 0, "%s wants a user name and password", e->host);
 		err_hint(&t->failure, "msb registry login %s -u USER", e->host);
 	} else if (a->status == 200) {
-		err_set(&t->failure, ERR_PROTOCOL, 0, "the token server of %s answered without a usable token", e->host);
+		err_set(&t->failure, ERR_PROTOCOL, 0, "the token server of %s answered without a usable token",
+			e->host);
 	} else {
 		registry_error_parse(t->body.data, t->body.len, &said);
 		t->passing = is_temporary(a->status);
@@ -124,10 +125,11 @@ static void on_end(void *arg)
 /** make_url() - realm?service=...&scope=... */
 static char *make_url(const struct token *t, const struct challenge *c)
 {
-	char *service = curl_easy_escape(NULL, c->service, 0), *scope = curl_easy_escape(NULL, t->scope, 0), *out = NULL;
-	int n = service && scope ? asprintf(&out, "%s%cservice=%s%s%s", c->realm, strchr(c->realm, '?') ? '&' : '?', service,
-					    t->scope[0] ? "&scope=" : "", scope) :
-				   -1;
+	char *service = curl_easy_escape(NULL, c->service, 0), *scope = curl_easy_escape(NULL, t->scope, 0),
+	     *out = NULL;
+	int n = service && scope ? asprintf(&out, "%s%cservice=%s%s%s", c->realm, strchr(c->realm, '?') ? '&' : '?',
+					    service, t->scope[0] ? "&scope=" : "", scope)
+				 : -1;
 
 	curl_free(service);
 	curl_free(scope);
@@ -150,7 +152,8 @@ int token_ask(struct token *t, const struct challenge *c, long connect_ms, struc
 	if (strncmp(c->realm, "https://", 8) != 0 &&
 	    (strncmp(c->realm, "http://", 7) != 0 || !(host_is_loopback(host) || host_insecure(t->client, host) ||
 						       (e->scheme == SCHEME_HTTP && !host_is_loopback(e->host)))))
-		return err_set(err, ERR_PROTOCOL, 0, "%s sends credentials to %.200s, which is not https", e->host, c->realm);
+		return err_set(err, ERR_PROTOCOL, 0, "%s sends credentials to %.200s, which is not https", e->host,
+			       c->realm);
 	t->url = make_url(t, c);
 	if (t->url && e->credentials.found)
 		authorization = authorization_basic(&e->credentials);

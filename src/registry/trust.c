@@ -44,8 +44,8 @@ static void read_system(struct buf *out)
 	if (easy)
 		curl_easy_getinfo(easy, CURLINFO_CAINFO, &built_in);
 	{
-		const char *const places[] = { named && *named ? named : built_in, "/etc/ssl/certs/ca-certificates.crt",
-					       "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem" };
+		const char *const places[] = {named && *named ? named : built_in, "/etc/ssl/certs/ca-certificates.crt",
+					      "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"};
 
 		for (size_t i = 0; i < ARRAY_LEN(places) && out->len == 0; i++)
 			if (places[i] && file_read(AT_FDCWD, places[i], PEM_BYTES_MAX, out, NULL) < 0)
@@ -69,7 +69,8 @@ struct trust *trust_new(const char *const *files, size_t count, struct error *er
 		int rc = file_read(AT_FDCWD, files[i], PEM_BYTES_MAX, &pem, err);
 
 		if (rc == 0 && add_pem(trust->store, &pem) == 0)
-			rc = err_set(err, ERR_INVALID, 0, "%s has no certificate in it (PEM is what is expected)", files[i]);
+			rc = err_set(err, ERR_INVALID, 0, "%s has no certificate in it (PEM is what is expected)",
+				     files[i]);
 		buf_free(&pem);
 		if (rc < 0) {
 			err_wrap(err, "CA certificates");

@@ -96,9 +96,9 @@ class Serve:
         clean = {k: v for k, v in os.environ.items() if k.lower() not in
                  ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "docker_config", "msb_config_path", "ssl_cert_file")}
         self.process = subprocess.Popen(
-            [*prefix, "sh", "-c", 'fd=$1; shift; eval "exec 3<&$fd"; exec "$@"', "sh", str(other.fileno()), PROGRAM, "serve", *options,
-             home, reference], env={**clean, "HOME": str(home), **(env or {})}, pass_fds=[other.fileno()], stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE, text=True)
+            [*prefix, "bash", "-c", 'exec 3<&$1; shift; exec "$@"', "bash", str(other.fileno()), PROGRAM, "serve",
+             *options, home, reference], env={**clean, "HOME": str(home), **(env or {})}, pass_fds=[other.fileno()],
+            stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         other.close()
 
     def __enter__(self):

@@ -413,6 +413,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def setup(self):
         # Who begins with TLS where none is spoken must not wait for a line that does not come.
         if not self.server.peer.context and self.request.recv(1, socket.MSG_PEEK) == b"\x16":
+            self.request.recv(65536)
+            self.request.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\nThis server speaks HTTP, not HTTPS.\n")
             self.request.shutdown(socket.SHUT_RDWR)
         if self.server.peer.context:
             self.request.settimeout(20)
@@ -478,11 +480,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     # -- requests
     def do_GET(self):
         peer, self.sent, self.whole_body = self.server.peer, 0, None
+        with peer.lock:
+            peer.busy += 1
         try:
             self.route(peer)
         finally:
             with peer.lock:
+                peer.busy -= 1
                 peer.seen.append(Seen(self.command, self.path, dict(self.headers), self.sent))
+                peer.idle.notify_all()
 
     do_HEAD = do_GET
 
@@ -530,7 +536,8 @@ class Peer:
         self.auth = auth
         self.token_server = auth if isinstance(auth, TokenAuth) else None
         self.blobs, self.manifests, self.faults, self.seen = {}, {}, [], []
-        self.connections, self.lock = set(), threading.Lock()
+        self.connections, self.lock, self.busy = set(), threading.Lock(), 0
+        self.idle = threading.Condition(self.lock)
         self.server = _Server((address, 0), _Handler)
         self.server.peer, self.server.stopping = self, threading.Event()
         self.port = self.server.server_address[1]
@@ -620,19 +627,21 @@ class Peer:
         data, media_type = self.manifests[repository, name]
         return 200, {"Content-Type": media_type, "Docker-Content-Digest": digest_of(data)}, data
 
-    # -- what was asked
-    def paths(self, part=""):
+    # -- what was asked: of requests whose answers have ended, for which these wait
+    def settled(self):
         with self.lock:
-            return [s.path for s in self.seen if part in s.path]
+            self.idle.wait_for(lambda: self.busy == 0, timeout=5)
+            return list(self.seen)
+
+    def paths(self, part=""):
+        return [s.path for s in self.settled() if part in s.path]
 
     def bytes_sent(self, part="/blobs/"):
         """Of bodies; a client that hung up may have read fewer."""
-        with self.lock:
-            return sum(s.sent for s in self.seen if part in s.path)
+        return sum(s.sent for s in self.settled() if part in s.path)
 
     def headers_seen(self, name):
-        with self.lock:
-            return [v for s in self.seen for k, v in s.headers.items() if k.lower() == name.lower()]
+        return [v for s in self.settled() for k, v in s.headers.items() if k.lower() == name.lower()]
 
 
 # ---- a proxy ------------------------------------------------------------------------------------------------------
