@@ -52,6 +52,14 @@ static size_t on_header(char *line, size_t one, size_t n, void *arg)
 	return answer_header(&hop->answer, line, one * n) ? one * n : 0;
 }
 
+/** allow_time() - Each STALL_BYTES that come are worth a second, of which there are never more than STALL_SECONDS. */
+static void allow_time(struct hop *hop, size_t bytes)
+{
+	int64_t most = clock_monotonic_ns() + STALL_SECONDS * NSEC_PER_SEC;
+
+	hop->stall_ns = MIN(most, hop->stall_ns + (int64_t)bytes * (NSEC_PER_SEC / STALL_BYTES));
+}
+
 /** on_body() - For curl: bytes of the body. */
 static size_t on_body(char *data, size_t one, size_t n, void *arg)
 {
@@ -63,7 +71,7 @@ static size_t on_body(char *data, size_t one, size_t n, void *arg)
 		return CURL_WRITEFUNC_PAUSE;
 	}
 	hop->stopped = verdict == HOP_STOP;
-	hop->window_bytes += one * n;
+	allow_time(hop, one * n);
 	return hop->stopped ? 0 : one * n;
 }
 
@@ -146,8 +154,7 @@ int hop_start(struct http *http, struct hop *hop, struct error *err)
 	hop->connected = hop->stalled = hop->paused = hop->stopped = false;
 	hop->proxy_status = hop->certificate = 0;
 	hop->text[0] = '\0';
-	hop->window_bytes = 0;
-	hop->window_start = clock_monotonic_ns();
+	hop->stall_ns = clock_monotonic_ns() + STALL_SECONDS * NSEC_PER_SEC;
 	if (!easy)
 		return err_set(err, ERR_NO_MEMORY, 0, "out of memory");
 	hop->easy = easy;
@@ -205,8 +212,7 @@ void hop_resume(struct hop *hop)
 	if (!hop->easy || !hop->paused)
 		return;
 	hop->paused = false;
-	hop->window_bytes = 0;
-	hop->window_start = clock_monotonic_ns();
+	hop->stall_ns = clock_monotonic_ns() + STALL_SECONDS * NSEC_PER_SEC;
 	curl_easy_pause(hop->easy, CURLPAUSE_CONT);
 }
 
@@ -234,15 +240,11 @@ static bool end_stalled(struct http *http)
 	int64_t now = clock_monotonic_ns();
 
 	for (struct hop *hop = http->running; hop; hop = hop->next) {
-		if (!hop->paused && now - hop->window_start < STALL_SECONDS * NSEC_PER_SEC)
+		if (hop->paused || now < hop->stall_ns)
 			continue;
-		if (!hop->paused && hop->window_bytes < STALL_SECONDS * STALL_BYTES) {
-			hop->stalled = true;
-			finish(hop, CURLE_OPERATION_TIMEDOUT);
-			return true;
-		}
-		hop->window_bytes = 0;
-		hop->window_start = now;
+		hop->stalled = true;
+		finish(hop, CURLE_OPERATION_TIMEDOUT);
+		return true;
 	}
 	return false;
 }

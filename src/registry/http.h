@@ -64,8 +64,7 @@ struct hop {
 	CURL *easy;
 	struct curl_slist *headers;
 	bool paused, stopped;
-	uint64_t window_bytes;
-	int64_t window_start;
+	int64_t stall_ns; /* when it is too slow, if nothing more comes */
 };
 
 /**

@@ -502,6 +502,23 @@ def test_hub_by_mirror(home, peer):
     assert "not this tag" in tag.text and tag.hint == "did you mean python:3.12?"
 
 
+def test_hub_refuses(home):
+    """Docker Hub does not tell a private repository from none, and says so only when it is asked: 401."""
+    auth = TokenAuth(anonymous=True, uses=0)
+    with Peer(auth=auth) as hub, Proxy({"registry-1.docker.io": ("127.0.0.1", hub.port)}) as proxy:
+        env = {"http_proxy": proxy.url, "https_proxy": proxy.url}
+        got = ask(home, "pyhton:3.12", HEAD, "3.12", "--insecure", env=env)
+        assert got.code == "permission" and "docker.io/library/pyhton:3.12" in got.text
+        assert "Docker Hub has no such repository, or it is private (asked anonymously)" in got.text
+        assert got.hint == "did you mean python:3.12? A private one: msb registry login docker.io -u USER"
+        got = ask(home, "ann/thing", HEAD, "latest", "--insecure", env=env)
+        assert got.code == "permission" and got.hint == "msb registry login docker.io -u USER"
+        hub.fault("/manifests/", answer(429, {"Retry-After": "21600"}))
+        auth.uses = None
+        got = ask(home, "python:3.12", HEAD, "3.12", "--insecure", env=env)
+        assert got.code == "limit" and "21600 s" in got.text and "msb registry login docker.io -u USER" in got.hint
+
+
 def test_config_bad(home):
     (home / "config.json").write_text('{\n"registries": {\n"hosts": }}')
     with Serve(home, "a/b:1") as serve:
