@@ -317,7 +317,7 @@ static bool name_nearest(struct exchange *x)
 	struct registry_error said;
 	char found[256];
 
-	/* Many registries say of a missing repository that its manifest is unknown; the list of tags tells the truth. */
+	/* Many registries say of a missing repository that its manifest is unknown. Its list of tags does not. */
 	if (!x->missing_name && x->hop.answer.status == 404 && registry_error_parse(x->body.data, x->body.len, &said) &&
 	    strcmp(said.code, "NAME_UNKNOWN") == 0) {
 		x->missing_name = true;

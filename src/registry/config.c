@@ -59,7 +59,7 @@ static bool is_string_list(const json_t *list)
 /** check_auth() - Types and keys of one auth entry. */
 static int check_auth(const struct config *config, const char *where, json_t *auth, struct error *err)
 {
-	static const char *const known[] = {"username", "store", "password_env", "secret_name"};
+	static const char *const known[] = { "username", "store", "password_env", "secret_name" };
 	char place[400];
 
 	if (!auth)
@@ -82,8 +82,8 @@ static int check_auth(const struct config *config, const char *where, json_t *au
 /** check() - All types and keys, so that reading needs no more of it. */
 static int check(struct config *config, struct error *err)
 {
-	static const char *const known[] = {"ca_certs", "hosts"};
-	static const char *const host_known[] = {"auth", "insecure", "mirrors"};
+	static const char *const known[] = { "ca_certs", "hosts" };
+	static const char *const host_known[] = { "auth", "insecure", "mirrors" };
 	const char *host;
 	json_t *entry;
 
@@ -178,9 +178,9 @@ static void read_auth(const json_t *auth, struct config_host *out)
 		const char *key;
 		enum config_auth kind;
 	} sources[] = {
-		{"store", CONFIG_AUTH_STORE},
-		{"password_env", CONFIG_AUTH_ENV},
-		{"secret_name", CONFIG_AUTH_SECRET},
+		{ "store", CONFIG_AUTH_STORE },
+		{ "password_env", CONFIG_AUTH_ENV },
+		{ "secret_name", CONFIG_AUTH_SECRET },
 	};
 	const json_t *username = json_object_get(auth, "username");
 

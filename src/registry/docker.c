@@ -31,7 +31,7 @@ struct keys {
 /** make_keys() - In the order in which they are tried. */
 static void make_keys(const char *host, struct keys *out)
 {
-	static const char *const hub[] = {"https://index.docker.io/v1/", "index.docker.io", "registry-1.docker.io"};
+	static const char *const hub[] = { "https://index.docker.io/v1/", "index.docker.io", "registry-1.docker.io" };
 
 	out->count = 0;
 	snprintf(out->item[out->count++], sizeof(out->item[0]), "%s", host);
@@ -130,7 +130,7 @@ static int run_helper(const char *name, const char *verb, const char *input, str
 	_cleanup_fd_ int out_write = -1;
 	posix_spawn_file_actions_t actions;
 	char program[128];
-	char *const argv[] = {program, (char *)(uintptr_t)verb, NULL};
+	char *const argv[] = { program, (char *)(uintptr_t)verb, NULL };
 	int in[2], o[2], status, rc;
 	bool whole;
 	pid_t pid;

@@ -306,9 +306,9 @@ void http_proxy(const char *url, char out[256])
 {
 	/* HTTP_PROXY in capitals is what a web server sets from a client's "Proxy:" header; curl passes it over as
 	 * well. */
-	static const char *const plain[] = {"http_proxy", "all_proxy", "ALL_PROXY", NULL};
-	static const char *const secure[] = {"https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", NULL};
-	static const char *const none[] = {"no_proxy", "NO_PROXY", NULL};
+	static const char *const plain[] = { "http_proxy", "all_proxy", "ALL_PROXY", NULL };
+	static const char *const secure[] = { "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", NULL };
+	static const char *const none[] = { "no_proxy", "NO_PROXY", NULL };
 	const char *proxy, *no, *at, *scheme;
 	char host[256];
 	bool tls;

@@ -74,7 +74,7 @@ static bool on_bytes(void *arg, const uint8_t *p, size_t n)
 static void ask(struct client *client, struct verdict *out)
 {
 	static const struct exchange_ops ops = { .note = on_note, .info = on_info, .bytes = on_bytes, .done = on_done };
-	struct ping ping = {.x = { .kind = EXCHANGE_PING, .ops = &ops }};
+	struct ping ping = { .x = { .kind = EXCHANGE_PING, .ops = &ops } };
 	const struct endpoint *e = &client->endpoint[0];
 	int rc = confine_client(&out->err);
 

@@ -32,7 +32,7 @@ static int usage(void)
 
 int main(int argc, char **argv)
 {
-	struct rlimit none = {0, 0};
+	struct rlimit none = { 0, 0 };
 	struct client_options options = { .insecure = false };
 	struct error err = ERROR_INIT;
 	bool verify = true;

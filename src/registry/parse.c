@@ -71,7 +71,7 @@ static bool word_is(const char *s, size_t n, const char *word)
 
 void challenge_parse(const char *s, size_t n, struct challenge *out)
 {
-	struct cursor c = {s, s + n};
+	struct cursor c = { s, s + n };
 	bool in_bearer = false;
 	char dropped[2];
 	const char *word;
@@ -197,7 +197,7 @@ bool content_range_parse(const char *s, uint64_t *first, uint64_t *last, uint64_
 
 bool retry_after_parse(const char *s, int64_t now, uint64_t *seconds)
 {
-	struct tm tm = {0};
+	struct tm tm = { 0 };
 	const char *end;
 	int64_t then;
 
@@ -254,8 +254,8 @@ void base64_encode(const uint8_t *p, size_t n, char *out)
 
 bool host_canonical(const char *typed, char out[256])
 {
-	static const char *const hub[] = {"index.docker.io", "registry-1.docker.io", "registry.hub.docker.com",
-					  "hub.docker.com", "www.docker.io"};
+	static const char *const hub[] = { "index.docker.io", "registry-1.docker.io", "registry.hub.docker.com",
+					   "hub.docker.com", "www.docker.io" };
 	size_t n;
 
 	if (strncasecmp(typed, "https://", 8) == 0)

@@ -144,11 +144,11 @@ static void as_whom(const struct endpoint *e, char out[160])
 const char *suggest_known(const char *repository)
 {
 	static const char *const known[] = {
-		"alpine",	 "amazonlinux", "bash",	 "busybox",   "caddy",	 "composer", "debian",	  "docker",
-		"elasticsearch", "fedora",	"gcc",	 "golang",    "gradle",	 "haproxy",  "httpd",	  "influxdb",
-		"julia",	 "mariadb",	"maven", "memcached", "mongo",	 "mysql",    "nginx",	  "node",
-		"openjdk",	 "perl",	"php",	 "postgres",  "python",	 "pypy",     "rabbitmq",  "redis",
-		"registry",	 "ruby",	"rust",	 "swift",     "traefik", "ubuntu",   "wordpress",
+		"alpine", "amazonlinux", "bash", "busybox", "caddy", "composer", "debian", "docker",
+		"elasticsearch", "fedora", "gcc", "golang", "gradle", "haproxy", "httpd", "influxdb", "julia",
+		"mariadb", "maven", "memcached", "mongo", "mysql", "nginx", "node", "openjdk", "perl", "php",
+		"postgres", "python", "pypy", "rabbitmq", "redis", "registry", "ruby", "rust", "swift", "traefik",
+		"ubuntu", "wordpress",
 	};
 	const char *name = strncmp(repository, "library/", 8) == 0 ? repository + 8 : NULL;
 	const char *near = name && !strchr(name, '/') ? nearest(name, known, ARRAY_LEN(known)) : NULL;

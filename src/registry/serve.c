@@ -49,7 +49,7 @@ static void close_channel(struct channel *c)
 static void send_frame(struct channel *c, enum fetch_frame_type type, const void *p, size_t n)
 {
 	struct fetch_frame h = { .type = type, .length = (uint32_t)n };
-	struct iovec iov[2] = {{&h, sizeof(h)}, {(void *)(uintptr_t)p, n}};
+	struct iovec iov[2] = { { &h, sizeof(h) }, { (void *)(uintptr_t)p, n } };
 	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 2 };
 	size_t sent = 0, head;
 

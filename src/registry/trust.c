@@ -44,8 +44,8 @@ static void read_system(struct buf *out)
 	if (easy)
 		curl_easy_getinfo(easy, CURLINFO_CAINFO, &built_in);
 	{
-		const char *const places[] = {named && *named ? named : built_in, "/etc/ssl/certs/ca-certificates.crt",
-					      "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"};
+		const char *const places[] = { named && *named ? named : built_in, "/etc/ssl/certs/ca-certificates.crt",
+					       "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem" };
 
 		for (size_t i = 0; i < ARRAY_LEN(places) && out->len == 0; i++)
 			if (places[i] && file_read(AT_FDCWD, places[i], PEM_BYTES_MAX, out, NULL) < 0)

@@ -13,8 +13,8 @@ PROGRAM = pathlib.Path(os.environ.get("MSB_BUILD", TOP / "build")) / "msb-regist
 
 HEAD, MANIFEST, BLOB = 1, 2, 3
 INFO, NOTE, BYTES, END, FAILED = 1, 2, 3, 4, 5
-CODES = ["none", "internal", "system", "no_memory", "usage", "invalid", "not_found", "exists", "permission", "unsupported",
-         "protocol", "limit", "timeout", "closed"]
+CODES = ["none", "internal", "system", "no_memory", "usage", "invalid", "not_found", "exists", "permission",
+         "unsupported", "protocol", "limit", "timeout", "closed"]
 
 
 def text(raw):
@@ -29,7 +29,8 @@ class Answer:
         self.code = self.text = self.hint = None
 
     def __repr__(self):
-        return f"{self.code}: {self.text!r} → {self.hint!r}; {len(self.data)} bytes; info {self.info}; notes {self.notes}"
+        return (f"{self.code}: {self.text!r} → {self.hint!r}; {len(self.data)} bytes; info {self.info}; "
+                f"notes {self.notes}")
 
 
 class Channel:
@@ -67,8 +68,8 @@ class Channel:
             elif kind == INFO:
                 assert out.info is None and not out.data, "INFO twice, or after BYTES"
                 size, digest, media_type, source = struct.unpack("=Q80s128s256s", body)
-                out.info = {"size": None if size == 2**64 - 1 else size, "digest": text(digest), "type": text(media_type),
-                            "source": text(source)}
+                out.info = {"size": None if size == 2**64 - 1 else size, "digest": text(digest),
+                            "type": text(media_type), "source": text(source)}
             elif kind == BYTES:
                 assert out.info is not None and body
                 out.data += body
@@ -93,8 +94,8 @@ class Serve:
 
     def __init__(self, home, reference, *options, env=None, prefix=()):
         self.control, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        clean = {k: v for k, v in os.environ.items() if k.lower() not in
-                 ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "docker_config", "msb_config_path", "ssl_cert_file")}
+        clean = {k: v for k, v in os.environ.items() if k.lower() not in (
+            "http_proxy", "https_proxy", "all_proxy", "no_proxy", "docker_config", "msb_config_path", "ssl_cert_file")}
         self.process = subprocess.Popen(
             [*prefix, "bash", "-c", 'exec 3<&$1; shift; exec "$@"', "bash", str(other.fileno()), PROGRAM, "serve",
              *options, home, reference], env={**clean, "HOME": str(home), **(env or {})}, pass_fds=[other.fileno()],

@@ -49,7 +49,7 @@ Pair = collections.namedtuple("Pair", "cert key")
 
 
 class Certificates:
-    """An own CA (ca) and server certificates of it: good (127.0.0.1, localhost), expired, other_host; and self_signed."""
+    """A CA (ca) and server certificates of it: good (127.0.0.1, localhost), expired, other_host; and self_signed."""
 
     def __init__(self, folder):
         self.folder = pathlib.Path(folder)
@@ -84,7 +84,7 @@ class Certificates:
 # ---- Debian's docker-registry -------------------------------------------------------------------------------------
 
 class DebianRegistry:
-    """docker-registry on 127.0.0.1. tls: a Pair; users: {name: password} (htpasswd); token: {realm, service, issuer, rootcertbundle}."""
+    """docker-registry on 127.0.0.1. tls: a Pair; users: {name: password} (htpasswd); token: its section auth.token."""
 
     def __init__(self, folder, tls=None, users=None, token=None):
         self.folder = pathlib.Path(folder)
@@ -134,13 +134,14 @@ class DebianRegistry:
 
     def _request(self, method, path, body=None, headers=()):
         scheme = "https" if self.tls else "http"
-        request = urllib.request.Request(path if "://" in path else f"{scheme}://{self.host}{path}", data=body, method=method,
-                                         headers=dict(headers))
+        url = path if "://" in path else f"{scheme}://{self.host}{path}"
+        request = urllib.request.Request(url, data=body, method=method, headers=dict(headers))
         if self.users:
             name, password = next(iter(self.users.items()))
             request.add_header("Authorization", basic(name, password))
         context = ssl._create_unverified_context() if self.tls else None
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}),
+                                             urllib.request.HTTPSHandler(context=context))
         with opener.open(request, timeout=30) as answer:
             return answer.read(), answer.headers
 
@@ -196,7 +197,7 @@ class Fault:
 
 
 def cut(after):
-    """The connection ends after so many bytes of the body, though Content-Length promised more (none: a clean answer)."""
+    """The connection ends after so many bytes of the body, though Content-Length promised more."""
     def act(h, body, status, headers):
         if len(body) <= after:
             return False
@@ -344,8 +345,8 @@ class BasicAuth:
 class TokenAuth:
     """Bearer tokens of the endpoint /token of this peer, or of another (at: a Peer that shares this object).
 
-    users: who gets a token with a password; anonymous: whether one is given without. uses: requests that a token is good
-    for (None: any number), so that tests see one being renewed.
+    users: who gets a token with a password; anonymous: whether one is given without. uses: requests that a token is
+    good for (None: any number), so that tests see one being renewed.
     """
 
     def __init__(self, users=None, anonymous=False, uses=None, at=None, service="tests", expires_in=300):
@@ -503,9 +504,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         fault = peer.take_fault(path, before_auth=True)
         if fault and fault.act(self, b"", 200, {}):
             return
-        if peer.auth and path.startswith("/v2") and not peer.auth.accepts(peer, path, self.headers.get("Authorization", "")):
+        header = self.headers.get("Authorization", "")
+        if peer.auth and path.startswith("/v2") and not peer.auth.accepts(peer, path, header):
             body = b'{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}'
-            self.start(401, {"WWW-Authenticate": peer.auth.challenge(peer, path), "Content-Type": "application/json"}, len(body))
+            self.start(401, {"WWW-Authenticate": peer.auth.challenge(peer, path), "Content-Type": "application/json"},
+                       len(body))
             self.body(body)
             return
         status, headers, body = peer.find(path)

@@ -44,7 +44,8 @@ static void fuzz_head(const char *p, size_t n)
 	check_text(a.challenge.realm, sizeof(a.challenge.realm));
 	check_text(a.challenge.service, sizeof(a.challenge.service));
 	check_text(a.challenge.scope, sizeof(a.challenge.scope));
-	if (content_range_parse(a.range, &first, &last, &total) && (first > last || (total != NOT_SAID && last >= total)))
+	if (content_range_parse(a.range, &first, &last, &total) &&
+	    (first > last || (total != NOT_SAID && last >= total)))
 		abort();
 	retry_after_parse(a.retry_after, 0, &total);
 	if (host_canonical(a.challenge.realm, host))

@@ -72,11 +72,13 @@ static struct config *load(const char *text, struct error *err)
 static void test_config(void **state)
 {
 	struct error err;
-	struct config *config = load("{\"home\": 1, \"registries\": {\"ca_certs\": [\"/a\", \"/b\"], \"hosts\": {"
-				     "\"https://index.docker.io/v1/\": {\"mirrors\": [\"http://m:1\"]},"
-				     "\"Reg.example:5000\": {\"insecure\": true, \"auth\": {\"username\": \"u\", \"password_env\": \"V\"}},"
-				     "\"two\": {\"auth\": {\"username\": \"u\", \"password_env\": \"V\", \"secret_name\": \"s\"}},"
-				     "\"none\": {\"auth\": {\"username\": \"u\"}}}}}", &err);
+	struct config *config = load(
+		"{\"home\": 1, \"registries\": {\"ca_certs\": [\"/a\", \"/b\"], \"hosts\": {"
+		"\"https://index.docker.io/v1/\": {\"mirrors\": [\"http://m:1\"]},"
+		"\"Reg.example:5000\": {\"insecure\": true, \"auth\": {\"username\": \"u\", \"password_env\": \"V\"}},"
+		"\"two\": {\"auth\": {\"username\": \"u\", \"password_env\": \"V\", \"secret_name\": \"s\"}},"
+		"\"none\": {\"auth\": {\"username\": \"u\"}}}}}",
+		&err);
 	const char *files[CONFIG_LIST_MAX];
 	struct config_host h;
 	char name[256];
@@ -111,10 +113,13 @@ static void test_config_bad(void **state)
 		{ "{\"registries\": {\"ca_certs\": [1]}}", "registries.ca_certs must be a list" },
 		{ "{\"registries\": {\"hosts\": []}}", "registries.hosts must be an object" },
 		{ "{\"registries\": {\"hosts\": {\"a b\": {}}}}", "\"a b\" is no host name" },
-		{ "{\"registries\": {\"hosts\": {\"h\": {\"insecure\": \"yes\"}}}}", "registries.hosts.h.insecure must be true or false" },
-		{ "{\"registries\": {\"hosts\": {\"h\": {\"mirrors\": \"x\"}}}}", "registries.hosts.h.mirrors must be" },
+		{ "{\"registries\": {\"hosts\": {\"h\": {\"insecure\": \"yes\"}}}}",
+		  "registries.hosts.h.insecure must be true or false" },
+		{ "{\"registries\": {\"hosts\": {\"h\": {\"mirrors\": \"x\"}}}}",
+		  "registries.hosts.h.mirrors must be" },
 		{ "{\"registries\": {\"hosts\": {\"h\": {\"auth\": 1}}}}", "registries.hosts.h.auth must be" },
-		{ "{\"registries\": {\"hosts\": {\"h\": {\"auth\": {\"store\": \"x\"}}}}}", "registries.hosts.h.auth.store must be" },
+		{ "{\"registries\": {\"hosts\": {\"h\": {\"auth\": {\"store\": \"x\"}}}}}",
+		  "registries.hosts.h.auth.store must be" },
 		{ "{\"registries\": {}, \"registries\": {}}", "line 1" },
 	};
 
@@ -142,7 +147,8 @@ static int find(const char *text, const char *host, struct credentials *out, str
 
 static void test_order(void **state)
 {
-	static const char all[] = "{\"registries\": {\"hosts\": {\"reg.example\": {\"auth\": {\"username\": \"c\", \"secret_name\": \"file\"}}}}}";
+	static const char all[] = "{\"registries\": {\"hosts\": {\"reg.example\": {\"auth\": {\"username\": \"c\", "
+				  "\"secret_name\": \"file\"}}}}}";
 	struct credentials c = { .found = true, .username = "s", .password = "stored" };
 	struct error err = ERROR_INIT;
 	struct stat st;
@@ -179,44 +185,58 @@ static void test_config_auth(void **state)
 	(void)state;
 	put(".docker/config.json", "{}", 0600);
 	setenv("MSB_TEST_PASSWORD", "from env", 1);
-	assert_int_equal(find("{\"registries\":{\"hosts\":{\"h\":{\"auth\":{\"username\":\"u\",\"password_env\":\"MSB_TEST_PASSWORD\"}}}}}", "h",
-			      &c, &err), 0);
+	assert_int_equal(find("{\"registries\":{\"hosts\":{\"h\":{\"auth\":{\"username\":\"u\",\"password_env\":\"MSB_"
+			      "TEST_PASSWORD\"}}}}}",
+			      "h", &c, &err),
+			 0);
 	assert_string_equal(c.password, "from env");
 	unsetenv("MSB_TEST_PASSWORD");
-	assert_int_equal(find("{\"registries\":{\"hosts\":{\"h\":{\"auth\":{\"username\":\"u\",\"password_env\":\"MSB_TEST_PASSWORD\"}}}}}", "h",
-			      &c, &err), -ERR_INVALID);
-	assert_non_null(strstr(err.text, "not set"));
-	assert_int_equal(find("{\"registries\":{\"hosts\":{\"h\":{\"auth\":{\"username\":\"u\"}}}}}", "h", &c, &err), -ERR_INVALID);
-	assert_non_null(strstr(err.text, "exactly one"));
-	assert_int_equal(find("{\"registries\":{\"hosts\":{\"h\":{\"auth\":{\"username\":\"u\",\"store\":\"keyring\"}}}}}", "h", &c, &err),
+	assert_int_equal(find("{\"registries\":{\"hosts\":{\"h\":{\"auth\":{\"username\":\"u\",\"password_env\":\"MSB_"
+			      "TEST_PASSWORD\"}}}}}",
+			      "h", &c, &err),
 			 -ERR_INVALID);
+	assert_non_null(strstr(err.text, "not set"));
+	assert_int_equal(find("{\"registries\":{\"hosts\":{\"h\":{\"auth\":{\"username\":\"u\"}}}}}", "h", &c, &err),
+			 -ERR_INVALID);
+	assert_non_null(strstr(err.text, "exactly one"));
+	assert_int_equal(
+		find("{\"registries\":{\"hosts\":{\"h\":{\"auth\":{\"username\":\"u\",\"store\":\"keyring\"}}}}}", "h",
+		     &c, &err),
+		-ERR_INVALID);
 	assert_string_equal(err.hint, "msb registry login h -u u");
 	/* A secret that others could read is none, and a name may not lead out of the folder. */
 	put("secrets/registries/open", "x", 0644);
-	assert_int_equal(find("{\"registries\":{\"hosts\":{\"h\":{\"auth\":{\"username\":\"u\",\"secret_name\":\"open\"}}}}}", "h", &c, &err),
-			 -ERR_PERMISSION);
+	assert_int_equal(
+		find("{\"registries\":{\"hosts\":{\"h\":{\"auth\":{\"username\":\"u\",\"secret_name\":\"open\"}}}}}",
+		     "h", &c, &err),
+		-ERR_PERMISSION);
 	assert_non_null(strstr(err.hint, "chmod 600"));
-	assert_int_equal(find("{\"registries\":{\"hosts\":{\"h\":{\"auth\":{\"username\":\"u\",\"secret_name\":\"../../config.json\"}}}}}", "h",
-			      &c, &err), -ERR_INVALID);
+	assert_int_equal(find("{\"registries\":{\"hosts\":{\"h\":{\"auth\":{\"username\":\"u\",\"secret_name\":\"../../"
+			      "config.json\"}}}}}",
+			      "h", &c, &err),
+			 -ERR_INVALID);
 }
 
 static void test_docker(void **state)
 {
-	static const char helper[] = "#!/bin/sh\nread key\n[ \"$1\" = get ] || exit 1\ncase $key in\n"
-				     "ident.example) echo '{\"Username\":\"<token>\",\"Secret\":\"x\"}' ;;\n"
-				     "own.example) echo '{\"ServerURL\":\"x\",\"Username\":\"h\",\"Secret\":\"helped\"}' ;;\n"
-				     "loud.example) yes | head -c 1000000 ;;\n"
-				     "https://index.docker.io/v1/) echo '{\"Username\":\"hub\",\"Secret\":\"s\"}' ;;\n"
-				     "*) echo credentials not found; exit 1 ;; esac\n";
+	static const char helper[] =
+		"#!/bin/sh\nread key\n[ \"$1\" = get ] || exit 1\ncase $key in\n"
+		"ident.example) echo '{\"Username\":\"<token>\",\"Secret\":\"x\"}' ;;\n"
+		"own.example) echo '{\"ServerURL\":\"x\",\"Username\":\"h\",\"Secret\":\"helped\"}' ;;\n"
+		"loud.example) yes | head -c 1000000 ;;\n"
+		"https://index.docker.io/v1/) echo '{\"Username\":\"hub\",\"Secret\":\"s\"}' ;;\n"
+		"*) echo credentials not found; exit 1 ;; esac\n";
 	struct credentials c;
 	struct error err;
 
 	(void)state;
 	put("bin/docker-credential-msbtest", helper, 0700);
-	put(".docker/config.json", "{\"auths\": {\"https://old.example\": {\"auth\": \"dTpwOnE=\"}, \"bad\": {\"auth\": \"!\"},"
-				   "\"colon.example\": {\"auth\": \"OnA=\"}, \"idt\": {\"identitytoken\": \"t\"}},"
-				   "\"credHelpers\": {\"own.example\": \"msbtest\", \"gone.example\": \"missing\"},"
-				   "\"credsStore\": \"msbtest\"}", 0600);
+	put(".docker/config.json",
+	    "{\"auths\": {\"https://old.example\": {\"auth\": \"dTpwOnE=\"}, \"bad\": {\"auth\": \"!\"},"
+	    "\"colon.example\": {\"auth\": \"OnA=\"}, \"idt\": {\"identitytoken\": \"t\"}},"
+	    "\"credHelpers\": {\"own.example\": \"msbtest\", \"gone.example\": \"missing\"},"
+	    "\"credsStore\": \"msbtest\"}",
+	    0600);
 	assert_int_equal(find("{}", "old.example", &c, &err), 0);
 	assert_string_equal(c.username, "u");
 	assert_string_equal(c.password, "p:q");

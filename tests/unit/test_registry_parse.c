@@ -54,8 +54,18 @@ static void test_challenge(void **state)
 static void test_challenge_bad(void **state)
 {
 	static const char *const cases[] = {
-		"", " ", ",", "=", "\"", "Bearer", "Bearer realm", "Bearer realm=", "Bearer realm=\"abc", "realm=\"abc\"",
-		"Bearer realm=\"a\x01b\"", "Bearer realm=\"a\r\nb\"",
+		"",
+		" ",
+		",",
+		"=",
+		"\"",
+		"Bearer",
+		"Bearer realm",
+		"Bearer realm=",
+		"Bearer realm=\"abc",
+		"realm=\"abc\"",
+		"Bearer realm=\"a\x01b\"",
+		"Bearer realm=\"a\r\nb\"",
 	};
 	char *large = malloc(4000);
 
@@ -85,8 +95,9 @@ static void test_answer(void **state)
 	struct answer *a = head((const char *const[]){
 		"HTTP/1.1 100 Continue\r\n", "Location: /old\r\n", "\r\n", "HTTP/1.1 206 Partial Content\r\n",
 		"content-LENGTH:  42 \r\n", "Content-Type: Application/JSON; charset=utf-8\r\n", "Retry-After: 7\r\n",
-		"Docker-Content-Digest: sha256:ab\r\n", "Content-Range: bytes 1-2/3\r\n", "WWW-Authenticate: Basic realm=x\r\n",
-		"WWW-Authenticate: Bearer realm=\"u\"\r\n", "X: y\r\n", "none\r\n", "\r\n", NULL });
+		"Docker-Content-Digest: sha256:ab\r\n", "Content-Range: bytes 1-2/3\r\n",
+		"WWW-Authenticate: Basic realm=x\r\n", "WWW-Authenticate: Bearer realm=\"u\"\r\n", "X: y\r\n",
+		"none\r\n", "\r\n", NULL });
 
 	(void)state;
 	assert_int_equal(a->status, 206);
@@ -98,8 +109,8 @@ static void test_answer(void **state)
 	assert_string_equal(a->range, "bytes 1-2/3");
 	assert_string_equal(a->location, "");
 	assert_true(a->challenge.basic && a->challenge.bearer);
-	a = head((const char *const[]){ "HTTP/1.1 2\r\n", "Content-Length: 99999999999999999999\r\n", "Content-Length: -1\r\n",
-					"Docker-Content-Digest: a\x1b[2Jb\r\n", NULL });
+	a = head((const char *const[]){ "HTTP/1.1 2\r\n", "Content-Length: 99999999999999999999\r\n",
+					"Content-Length: -1\r\n", "Docker-Content-Digest: a\x1b[2Jb\r\n", NULL });
 	assert_int_equal(a->length, NOT_SAID);
 	assert_string_equal(a->digest, "");
 	assert_int_equal(head((const char *const[]){ "HTTP/2 200\r\n", NULL })->status, 200);
@@ -124,8 +135,20 @@ static void test_answer_bound(void **state)
 static void test_content_range(void **state)
 {
 	static const char *const bad[] = {
-		"", "bytes", "bytes ", "bytes 1-2", "bytes 1-2/", "bytes 2-1/5", "bytes 1-5/5", "bytes */5", "bytes -1-2/5",
-		"bytes 1-2/5 ", "bytes 1-2/5x", "items 1-2/5", "bytes 99999999999999999999-1/2", "bytes 1 -2/5",
+		"",
+		"bytes",
+		"bytes ",
+		"bytes 1-2",
+		"bytes 1-2/",
+		"bytes 2-1/5",
+		"bytes 1-5/5",
+		"bytes */5",
+		"bytes -1-2/5",
+		"bytes 1-2/5 ",
+		"bytes 1-2/5x",
+		"items 1-2/5",
+		"bytes 99999999999999999999-1/2",
+		"bytes 1 -2/5",
 	};
 	uint64_t first, last, total;
 
@@ -160,7 +183,11 @@ static void test_retry_after(void **state)
 static void test_base64(void **state)
 {
 	static const char *const pairs[][2] = {
-		{ "", "" }, { "f", "Zg==" }, { "fo", "Zm8=" }, { "foo", "Zm9v" }, { "user:p\xc3\xa4ss", "dXNlcjpww6Rzcw==" },
+		{ "", "" },
+		{ "f", "Zg==" },
+		{ "fo", "Zm8=" },
+		{ "foo", "Zm9v" },
+		{ "user:p\xc3\xa4ss", "dXNlcjpww6Rzcw==" },
 	};
 	uint8_t out[64];
 	char text[64];
@@ -183,10 +210,13 @@ static void test_base64(void **state)
 
 static void test_hosts(void **state)
 {
-	static const char *const hub[] = { "docker.io", "index.docker.io", "https://index.docker.io/v1/", "Registry-1.Docker.IO" };
+	static const char *const hub[] = { "docker.io", "index.docker.io", "https://index.docker.io/v1/",
+					   "Registry-1.Docker.IO" };
 	static const char *const bad[] = { "", "/", "https://", "a b", "../x", ".x", "a@b", "-a" };
-	static const char *const near[] = { "127.0.0.1", "127.0.0.1:5000", "127.255.3.4:1", "localhost", "LOCALHOST:80", "[::1]:5000" };
-	static const char *const far[] = { "127.0.0.1.example", "128.0.0.1", "localhost.example", "[::2]", "127.1", "x127.0.0.1", "" };
+	static const char *const near[] = { "127.0.0.1", "127.0.0.1:5000", "127.255.3.4:1",
+					    "localhost", "LOCALHOST:80",   "[::1]:5000" };
+	static const char *const far[] = { "127.0.0.1.example", "128.0.0.1", "localhost.example", "[::2]", "127.1",
+					   "x127.0.0.1",	"" };
 	char out[256];
 
 	(void)state;
@@ -209,8 +239,11 @@ static void test_hosts(void **state)
 
 static void test_error_json(void **state)
 {
-	static const char good[] = "{\"errors\":[{\"code\":\"MANIFEST_UNKNOWN\",\"message\":\"unknown\",\"detail\":{}}]}";
-	static const char *const bad[] = { "", "{", "[]", "{}", "{\"errors\":[]}", "{\"errors\":{}}", "{\"errors\":[1]}", "<html>" };
+	static const char good[] =
+		"{\"errors\":[{\"code\":\"MANIFEST_UNKNOWN\",\"message\":\"unknown\",\"detail\":{}}]}";
+	static const char *const bad[] = {
+		"", "{", "[]", "{}", "{\"errors\":[]}", "{\"errors\":{}}", "{\"errors\":[1]}", "<html>"
+	};
 	struct registry_error e;
 
 	(void)state;
@@ -228,7 +261,13 @@ static void test_error_json(void **state)
 static void test_token_json(void **state)
 {
 	static const char *const bad[] = {
-		"", "{}", "{\"token\":\"\"}", "{\"token\":1}", "{\"token\":\"a b\"}", "{\"token\":\"a\\r\\nX: y\"}", "{\"token\":\"\\u00e4\"}",
+		"",
+		"{}",
+		"{\"token\":\"\"}",
+		"{\"token\":1}",
+		"{\"token\":\"a b\"}",
+		"{\"token\":\"a\\r\\nX: y\"}",
+		"{\"token\":\"\\u00e4\"}",
 	};
 	static char token[TOKEN_MAX], large[2 * TOKEN_MAX];
 	uint64_t seconds;
@@ -240,7 +279,8 @@ static void test_token_json(void **state)
 	assert_true(token_parse("{\"access_token\":\"x\"}", 20, token, &seconds));
 	assert_int_equal(seconds, 60);
 	assert_true(token_parse("{\"token\":\"x\",\"expires_in\":-5}", 29, token, &seconds) && seconds == 60);
-	assert_true(token_parse("{\"token\":\"x\",\"expires_in\":999999999999}", 39, token, &seconds) && seconds == 86400);
+	assert_true(token_parse("{\"token\":\"x\",\"expires_in\":999999999999}", 39, token, &seconds) &&
+		    seconds == 86400);
 	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
 		if (token_parse(bad[i], strlen(bad[i]), token, &seconds))
 			fail_msg("accepted: %s", bad[i]);
@@ -264,16 +304,19 @@ static void test_nearest(void **state)
 	assert_false(list_nearest("", 0, "tags", "3.13", out));
 	assert_int_equal(word_distance("pyhton", "python"), 2);
 	assert_int_equal(word_distance("", "abc"), 3);
-	assert_int_equal(word_distance("a012345678901234567890123456789012345678901234567890123456789012345", "a"), NEAREST_FAR);
+	assert_int_equal(word_distance("a012345678901234567890123456789012345678901234567890123456789012345", "a"),
+			 NEAREST_FAR);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_challenge),	cmocka_unit_test(test_challenge_bad), cmocka_unit_test(test_answer),
-		cmocka_unit_test(test_answer_bound),	cmocka_unit_test(test_content_range), cmocka_unit_test(test_retry_after),
-		cmocka_unit_test(test_base64),		cmocka_unit_test(test_hosts),	      cmocka_unit_test(test_error_json),
-		cmocka_unit_test(test_token_json),	cmocka_unit_test(test_nearest),
+		cmocka_unit_test(test_challenge),     cmocka_unit_test(test_challenge_bad),
+		cmocka_unit_test(test_answer),	      cmocka_unit_test(test_answer_bound),
+		cmocka_unit_test(test_content_range), cmocka_unit_test(test_retry_after),
+		cmocka_unit_test(test_base64),	      cmocka_unit_test(test_hosts),
+		cmocka_unit_test(test_error_json),    cmocka_unit_test(test_token_json),
+		cmocka_unit_test(test_nearest),
 	};
 
 	return cmocka_run_group_tests_name("registry_parse", tests, NULL, NULL);
