@@ -22,6 +22,7 @@ struct engine_paths {
 			     * build cache; "" when none was found */
 	char qemu[1024];    /* MSB_QEMU_PATH, else qemu-system-x86_64 on PATH; "" when none */
 	char helper[1024];  /* msb-image beside the msb program (symlinks resolved), "" when missing */
+	char registry[1024]; /* msb-registry, likewise */
 };
 
 /** engine_use_agent() - The agent's initramfs (linked into the program). Once, at start; borrowed for ever. */
@@ -88,5 +89,28 @@ void engine_sweep(const struct engine_paths *paths);
  * when the helper has printed the reason itself. */
 int engine_load(const struct engine_paths *paths, const char *path, const char *const *tags, size_t tag_count, bool quiet,
 		struct error *err);
+
+struct pull_spec {
+	const char *reference;
+	bool quiet, again, insecure;
+	const char *const *ca_certs; /* PEM files besides the system's */
+	size_t ca_cert_count;
+};
+
+/**
+ * engine_pull() - An image from its registry into the store; "up to date" after one question when nothing changed. Progress on
+ * standard error unless quiet. Return: 0; ERR_CANCELLED; else a failure; its text is empty when it was printed.
+ */
+int engine_pull(const struct engine_paths *paths, const struct pull_spec *spec, struct error *err);
+/** engine_save() - An archive of images to a file, or to standard output (path NULL). Return: as engine_pull(). */
+int engine_save(const struct engine_paths *paths, const char *const *references, size_t count, bool oci, const char *path,
+		struct error *err);
+/** engine_image_inspect() - Print what an image says of itself. Return: as engine_pull(). */
+int engine_image_inspect(const struct engine_paths *paths, const char *reference, bool json, struct error *err);
+/** engine_import() - A root file system, directory or tar (NULL: standard input), as an image of one layer. */
+int engine_import(const struct engine_paths *paths, const char *path, const char *const *tags, size_t tag_count, bool quiet,
+		  struct error *err);
+/** engine_registry() - Run msb-registry with these words (login, logout, ls). Return: as engine_pull(). */
+int engine_registry(const struct engine_paths *paths, const char *const *words, size_t count, struct error *err);
 
 #endif

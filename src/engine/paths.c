@@ -98,26 +98,26 @@ static void find_program(const char *name, char *out, size_t size)
 	out[0] = '\0';
 }
 
-/** find_helper() - msb-image beside this program, symbolic links resolved. */
-static void find_helper(struct engine_paths *out)
+/** find_helper() - A program of ours beside this one, symbolic links resolved, else in HOME/bin; "" when missing. */
+static void find_helper(const char *home, const char *name, char out[1024])
 {
 	char self[PATH_MAX];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 	char *slash;
 
-	out->helper[0] = '\0';
+	out[0] = '\0';
 	if (n > 0) {
 		self[n] = '\0';
 		slash = strrchr(self, '/');
 		if (slash) {
 			*slash = '\0';
-			snprintf(out->helper, sizeof(out->helper), "%.1000s/msb-image", self);
+			snprintf(out, 1024, "%.990s/%s", self, name);
 		}
 	}
-	if (access(out->helper, X_OK) < 0)
-		snprintf(out->helper, sizeof(out->helper), "%.1000s/bin/msb-image", out->home);
-	if (access(out->helper, X_OK) < 0)
-		out->helper[0] = '\0';
+	if (access(out, X_OK) < 0 && home[0])
+		snprintf(out, 1024, "%.990s/bin/%s", home, name);
+	if (access(out, X_OK) < 0)
+		out[0] = '\0';
 }
 
 /** choose_home() - MSB_HOME, made absolute, or ~/.microsandbox. A path that does not fit is refused, never cut. */
@@ -187,7 +187,8 @@ int engine_paths(struct engine_paths *out, struct error *err)
 		given_qemu(given, out->qemu, sizeof(out->qemu));
 	else
 		find_program("qemu-system-x86_64", out->qemu, sizeof(out->qemu));
-	find_helper(out);
+	find_helper(out->home, "msb-image", out->helper);
+	find_helper(out->home, "msb-registry", out->registry);
 	return 0;
 }
 
