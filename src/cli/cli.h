@@ -64,10 +64,23 @@ const char *nearest(const char *typed, const char *const *words, size_t count);
 /** attach() - Pump between this process's streams and a session. Return: the exit status for main(). */
 int attach(struct run_session *s, bool tty, bool stdin_open, int signal_fd, uint64_t timeout_s);
 
+/** block_signals() - Those we handle ourselves (INT, TERM, HUP, QUIT, WINCH), as a signalfd. */
+int block_signals(void);
+
 int command_run(int argc, char **argv);
 int command_load(int argc, char **argv);
 int command_images(int argc, char **argv);
 int command_rmi(int argc, char **argv);
+int command_pull(int argc, char **argv);
+int command_save(int argc, char **argv);
+int command_image_inspect(int argc, char **argv);
+int command_image_import(int argc, char **argv);
+int command_image_prune(int argc, char **argv);
+int command_registry_login(int argc, char **argv);
+int command_registry_logout(int argc, char **argv);
+int command_registry_ls(int argc, char **argv);
+int command_system_df(int argc, char **argv);
+int command_system_prune(int argc, char **argv);
 int command_doctor(int argc, char **argv);
 int command_completion(int argc, char **argv);
 

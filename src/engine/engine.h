@@ -31,9 +31,20 @@ void engine_use_agent(const void *initramfs, size_t size);
 /** engine_paths() - Find and create what every command needs. */
 int engine_paths(struct engine_paths *out, struct error *err);
 
+struct pull_spec {
+	const char *reference;
+	bool quiet, again, insecure;
+	const char *const *ca_certs; /* PEM files besides the system's */
+	size_t ca_cert_count;
+};
+
+enum pull_policy { PULL_IF_MISSING, PULL_ALWAYS, PULL_NEVER };
+
 /** What `run` needs to know; strings and arrays are borrowed. Zero means: the default. */
 struct run_spec {
 	const char *image;		/* as typed */
+	enum pull_policy pull;
+	struct pull_spec pull_spec;	/* how to pull; reference is filled in */
 	char *const *command;		/* words after --; may be empty */
 	size_t command_count;
 	uint64_t memory_mib;		/* 0: 512 */
@@ -90,13 +101,6 @@ void engine_sweep(const struct engine_paths *paths);
 int engine_load(const struct engine_paths *paths, const char *path, const char *const *tags, size_t tag_count, bool quiet,
 		struct error *err);
 
-struct pull_spec {
-	const char *reference;
-	bool quiet, again, insecure;
-	const char *const *ca_certs; /* PEM files besides the system's */
-	size_t ca_cert_count;
-};
-
 /**
  * engine_pull() - An image from its registry into the store; "up to date" after one question when nothing changed. Progress on
  * standard error unless quiet. Return: 0; ERR_CANCELLED; else a failure; its text is empty when it was printed.
@@ -110,7 +114,25 @@ int engine_image_inspect(const struct engine_paths *paths, const char *reference
 /** engine_import() - A root file system, directory or tar (NULL: standard input), as an image of one layer. */
 int engine_import(const struct engine_paths *paths, const char *path, const char *const *tags, size_t tag_count, bool quiet,
 		  struct error *err);
-/** engine_registry() - Run msb-registry with these words (login, logout, ls). Return: as engine_pull(). */
-int engine_registry(const struct engine_paths *paths, const char *const *words, size_t count, struct error *err);
+/** engine_registry() - Run msb-registry with these words (login, logout, ls). @input: its standard input, -1: ours. */
+int engine_registry(const struct engine_paths *paths, const char *const *words, size_t count, int input, struct error *err);
+
+struct prune_result {
+	uint64_t references, manifests, layers, parts, bytes; /* bytes as allocated on the disk */
+	bool busy;					      /* nothing was removed: somebody is adding images */
+};
+
+/** engine_prune() - Remove what nobody needs. @all: images too; @templates: empty disks kept for the next sandbox too */
+int engine_prune(const struct engine_paths *paths, bool all, bool templates, struct prune_result *out, struct error *err);
+
+#define USAGE_ROWS_MAX 8
+
+/** One kind of thing that takes disk space; bytes as allocated. */
+struct usage_row {
+	const char *name;
+	uint64_t count, bytes, reclaimable;
+};
+
+int engine_usage(const struct engine_paths *paths, struct usage_row rows[USAGE_ROWS_MAX], size_t *count, struct error *err);
 
 #endif

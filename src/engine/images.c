@@ -168,7 +168,7 @@ int engine_import(const struct engine_paths *paths, const char *path, const char
 	return helper_run(&line, NULL, -1, err);
 }
 
-int engine_registry(const struct engine_paths *paths, const char *const *words, size_t count, struct error *err)
+int engine_registry(const struct engine_paths *paths, const char *const *words, size_t count, int input, struct error *err)
 {
 	static struct helper_line line;
 
@@ -178,5 +178,5 @@ int engine_registry(const struct engine_paths *paths, const char *const *words, 
 	helper_add(&line, paths->registry);
 	for (size_t i = 0; i < count; i++)
 		helper_add(&line, words[i]);
-	return helper_run(&line, NULL, -1, err);
+	return helper_run(&line, NULL, input, err);
 }

@@ -116,7 +116,10 @@ static void add_usage(void *arg, int dir, const char *folder, const char *file, 
 		u->layer_bytes += bytes;
 	else
 		u->metadata_bytes += bytes;
-	u->layers += strcmp(folder, "layers") == 0 && use == USED && ends_with(file, ".data");
+	u->parts += use == PART;
+	if (strcmp(folder, "layers") == 0 && ends_with(file, ".data"))
+		*(use == USED ? &u->layers : &u->unused_layers) += 1;
+	u->manifests += strcmp(folder, "manifests") == 0 && ends_with(file, ".image");
 }
 
 int image_store_usage(struct image_store *s, struct store_usage *out, struct error *err)

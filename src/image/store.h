@@ -67,7 +67,8 @@ int image_store_collect(struct image_store *s, enum collect how, struct collecte
 
 /** What the store takes on the disk, really allocated. */
 struct store_usage {
-	uint64_t images, layers, layer_bytes, unused_bytes, part_bytes, metadata_bytes;
+	uint64_t images, manifests, layers, unused_layers, parts;
+	uint64_t layer_bytes, unused_bytes, part_bytes, metadata_bytes;
 };
 
 int image_store_usage(struct image_store *s, struct store_usage *out, struct error *err);
