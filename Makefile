@@ -34,7 +34,8 @@ SECONDS ?= 30
 fuzz:
 	@bash tests/fuzz/build.sh build-fuzz
 	@for f in build-fuzz/fuzz_*; do [ -x "$$f" ] || continue; mkdir -p "$$f.corpus"; echo "== $$f"; \
-		"$$f" -max_total_time=$(SECONDS) -print_final_stats=0 "$$f.corpus" >"$$f.log" 2>&1 || { tail -20 "$$f.log"; exit 1; }; done
+		seeds=tests/fuzz/corpus/$${f##*/fuzz_}; [ -d "$$seeds" ] || seeds=; \
+		"$$f" -max_total_time=$(SECONDS) -print_final_stats=0 "$$f.corpus" $$seeds >"$$f.log" 2>&1 || { tail -20 "$$f.log"; exit 1; }; done
 
 clean:
 	rm -rf build build-fuzz

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/nearest.h"
 #include "engine/engine.h"
 
 #define EXIT_USAGE 2
@@ -58,8 +59,6 @@ int parse_options(const struct option_row *rows, size_t count, size_t max_words,
 		  struct parsed *out, struct error *err);
 /** print_help() - Usage, summary and options. */
 void print_help(const struct command *c, const struct option_row *rows, size_t count);
-/** nearest() - The word of a list closest to what was typed, or NULL when none is close. */
-const char *nearest(const char *typed, const char *const *words, size_t count);
 
 /** attach() - Pump between this process's streams and a session. Return: the exit status for main(). */
 int attach(struct run_session *s, bool tty, bool stdin_open, int signal_fd, uint64_t timeout_s);

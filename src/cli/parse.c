@@ -32,45 +32,6 @@ int usage_error(const struct error *err)
 	return EXIT_USAGE;
 }
 
-/** distance() - Edits between two short words (Levenshtein), cut at 8 letters difference. */
-static size_t distance(const char *a, const char *b)
-{
-	size_t row[32], n = strlen(b);
-
-	if (n >= ARRAY_LEN(row) || strlen(a) >= ARRAY_LEN(row))
-		return 99;
-	for (size_t j = 0; j <= n; j++)
-		row[j] = j;
-	for (size_t i = 1; a[i - 1]; i++) {
-		size_t before = row[0];
-
-		row[0] = i;
-		for (size_t j = 1; j <= n; j++) {
-			size_t up = row[j];
-
-			row[j] = MIN(MIN(row[j] + 1, row[j - 1] + 1), before + (a[i - 1] != b[j - 1]));
-			before = up;
-		}
-	}
-	return row[n];
-}
-
-const char *nearest(const char *typed, const char *const *words, size_t count)
-{
-	const char *best = NULL;
-	size_t best_distance = 3;
-
-	for (size_t i = 0; i < count; i++) {
-		size_t d = words[i] ? distance(typed, words[i]) : 99;
-
-		if (d < best_distance) {
-			best_distance = d;
-			best = words[i];
-		}
-	}
-	return best;
-}
-
 /** set_value() - One option's value into its target. */
 static int set_value(const struct option_row *row, const char *v, struct error *err)
 {

@@ -70,6 +70,7 @@ int confine_drop_privileges(struct error *err);
 enum confine_deny {
 	CONFINE_DENY_OPEN = 1u << 0, /* also no open, creat, rename, unlink, chmod... by path */
 	CONFINE_DENY_FORK = 1u << 1, /* also no new processes (threads stay allowed) */
+	CONFINE_ALLOW_CLIENT = 1u << 2, /* but: TCP and UDP sockets can be made and connected (not bound) */
 };
 
 /**
@@ -88,6 +89,12 @@ int confine_landlock_none(struct error *err);
 
 /** confine_landlock_program() - As above, but /usr and other library folders, /proc and @readable can be read and run. */
 int confine_landlock_program(const int *readable, size_t count, struct error *err);
+
+/**
+ * confine_landlock_client() - As confine_landlock_none(), but what the C library reads to resolve host names can be read, and
+ * TCP ports be connected to.
+ */
+int confine_landlock_client(struct error *err);
 
 /** confine_probe() - What this host grants, found by doing it in a child. Never fails: an empty report says nothing. */
 void confine_probe(struct confine_report *out);

@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -21,13 +22,14 @@
 
 #define FILTER_MAX 512
 #define X32_BIT 0x40000000u
+#define SOCK_TYPE_MASK 0xf /* the rest of a type are flags */
 #define NAMESPACE_FLAGS                                                                                                \
 	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET)
 #define SYS_FROM_451 451 /* cachestat and whatever is newer than this list */
 
 static const unsigned short denied[] = {
 	/* sockets: inherited ones are used with sendmsg and recvmsg */
-	SYS_socket, SYS_socketpair, SYS_connect, SYS_bind, SYS_listen, SYS_accept, SYS_accept4,
+	SYS_bind, SYS_listen, SYS_accept, SYS_accept4,
 	/* other programs, other processes */
 	SYS_execve, SYS_execveat, SYS_ptrace, SYS_process_vm_readv, SYS_process_vm_writev, SYS_kcmp, SYS_pidfd_getfd,
 	SYS_process_madvise, SYS_process_mrelease, SYS_setpriority, SYS_move_pages, SYS_migrate_pages,
@@ -46,6 +48,8 @@ static const unsigned short denied[] = {
 	SYS_setuid, SYS_setgid, SYS_setreuid, SYS_setregid, SYS_setresuid, SYS_setresgid, SYS_setgroups, SYS_setfsuid,
 	SYS_setfsgid, SYS_capset, SYS_setsid, SYS_setpgid,
 };
+
+static const unsigned short denied_sockets[] = { SYS_socket, SYS_socketpair, SYS_connect };
 
 static const unsigned short denied_open[] = {
 	SYS_open, SYS_openat, SYS_openat2, SYS_creat, SYS_truncate, SYS_rename, SYS_renameat, SYS_renameat2, SYS_unlink,
@@ -93,6 +97,29 @@ static void emit_deny(struct filter *f, const unsigned short *numbers, size_t co
 	}
 }
 
+/**
+ * emit_client() - Sockets of a network client only: TCP and UDP. Pairs are streams: a pair of datagram sockets could be
+ * connected anew, to a service of this machine that listens at a path.
+ */
+static void emit_client(struct filter *f)
+{
+	const unsigned int arg0 = offsetof(struct seccomp_data, args[0]), arg1 = offsetof(struct seccomp_data, args[1]);
+
+	emit_if(f, BPF_JEQ, SYS_socket, 6);
+	emit_stmt(f, BPF_LD | BPF_W | BPF_ABS, arg0);
+	emit_if(f, BPF_JEQ, AF_INET, 1);
+	emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	emit_if(f, BPF_JEQ, AF_INET6, 1);
+	emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
+	emit_if(f, BPF_JEQ, SYS_socketpair, 5);
+	emit_stmt(f, BPF_LD | BPF_W | BPF_ABS, arg1);
+	emit_stmt(f, BPF_ALU | BPF_AND | BPF_K, SOCK_TYPE_MASK);
+	emit_if(f, BPF_JEQ, SOCK_STREAM, 1);
+	emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
+}
+
 /** build() - The whole program. */
 static void build(struct filter *f, unsigned int extra)
 {
@@ -110,6 +137,10 @@ static void build(struct filter *f, unsigned int extra)
 	emit_if(f, BPF_JEQ, SYS_clone3, 1);
 	emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS);
 	emit_deny(f, denied, ARRAY_LEN(denied));
+	if (extra & CONFINE_ALLOW_CLIENT)
+		emit_client(f);
+	else
+		emit_deny(f, denied_sockets, ARRAY_LEN(denied_sockets));
 	if (extra & CONFINE_DENY_OPEN)
 		emit_deny(f, denied_open, ARRAY_LEN(denied_open));
 	if (extra & CONFINE_DENY_FORK)

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -112,6 +113,41 @@ static int strict_child(void)
 	CHECK(refused(socket(AF_UNIX, SOCK_STREAM, 0)));
 	CHECK(pthread_create(&thread, NULL, nothing, NULL) == 0 && pthread_join(thread, NULL) == 0);
 	CHECK(fd_memfd("still", 4096, false) >= 0);
+	return 0;
+}
+
+/** client_child() - A network client: TCP and UDP out, nothing else; name resolution's files, no others. */
+static int client_child(void)
+{
+	const int start = __LINE__;
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(1) };
+	struct error err = ERROR_INIT;
+	int abi = confine_landlock_client(&err), fd, pair[2];
+	pthread_t thread;
+
+	CHECK(abi >= 0);
+	CHECK(confine_deny_dangerous(CONFINE_DENY_FORK | CONFINE_ALLOW_CLIENT, &err) == 0);
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	CHECK(fd >= 0);
+	CHECK(connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0 && errno == ECONNREFUSED);
+	CHECK(refused(bind(fd, (struct sockaddr *)&to, sizeof(to))));
+	CHECK(refused(listen(fd, 1)));
+	CHECK(socket(AF_INET6, SOCK_DGRAM, 0) >= 0 || errno == EAFNOSUPPORT);
+	CHECK(refused(socket(AF_UNIX, SOCK_STREAM, 0)));
+	CHECK(refused(socket(AF_NETLINK, SOCK_RAW, 0)));
+	CHECK(refused(socket(AF_PACKET, SOCK_RAW, 0)));
+	CHECK(refused(socket(AF_VSOCK, SOCK_STREAM, 0)));
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
+	CHECK(refused(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair)));
+	CHECK(refused(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair)));
+	CHECK(refused(fork()));
+	CHECK(pthread_create(&thread, NULL, nothing, NULL) == 0 && pthread_join(thread, NULL) == 0);
+	if (abi == 0)
+		return 0;
+	CHECK(open("/etc/hosts", O_RDONLY | O_CLOEXEC) >= 0 || errno == ENOENT);
+	CHECK(open("/etc/passwd", O_RDONLY | O_CLOEXEC) < 0 && errno == EACCES);
+	CHECK(open("/proc/self/environ", O_RDONLY | O_CLOEXEC) < 0 && errno == EACCES);
+	CHECK(open("/tmp/msb-landlock-test", O_WRONLY | O_CREAT | O_CLOEXEC, 0600) < 0 && errno == EACCES);
 	return 0;
 }
 
@@ -261,6 +297,12 @@ static void test_filter_strict(void **state)
 	assert_int_equal(in_child(strict_child), 0);
 }
 
+static void test_client(void **state)
+{
+	(void)state;
+	assert_int_equal(in_child(client_child), 0);
+}
+
 static void test_filter_other_abi(void **state)
 {
 	(void)state;
@@ -318,7 +360,7 @@ int main(void)
 		cmocka_unit_test(test_filter),	    cmocka_unit_test(test_filter_strict),
 		cmocka_unit_test(test_filter_other_abi), cmocka_unit_test(test_landlock),
 		cmocka_unit_test(test_program),	    cmocka_unit_test(test_program_as_user),
-		cmocka_unit_test(test_pdeathsig),   cmocka_unit_test(test_close_fds),
+		cmocka_unit_test(test_client),	    cmocka_unit_test(test_pdeathsig),   cmocka_unit_test(test_close_fds),
 		cmocka_unit_test(test_probe),
 	};
 
