@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,10 +13,9 @@
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/clock.h"
+#include "base/child.h"
 #include "base/fd.h"
 #include "base/timeline.h"
 #include "engine/engine.h"
@@ -257,54 +255,6 @@ int engine_run_start(const struct run_spec *spec, int cancel_fd, struct run_sess
 	return rc;
 }
 
-/** reap_all() - Wait until no child is left, at most limit_ms. Return: false when some are. */
-static bool reap_all(int64_t limit_ms)
-{
-	int64_t end = clock_monotonic_ns() + limit_ms * NSEC_PER_MSEC;
-	sigset_t child;
-
-	sigemptyset(&child);
-	sigaddset(&child, SIGCHLD);
-	for (;;) {
-		int64_t left = end - clock_monotonic_ns();
-		struct timespec ts = { .tv_sec = left / NSEC_PER_SEC, .tv_nsec = left % NSEC_PER_SEC };
-		pid_t pid;
-
-		while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
-			;
-		if (pid < 0)
-			return true;
-		if (left <= 0)
-			return false;
-		sigtimedwait(&child, NULL, &ts);
-	}
-}
-
-/** kill_children() - SIGKILL every direct child (those that the dead supervisor left us). */
-static void kill_children(void)
-{
-	char path[64], list[4096];
-	_cleanup_fd_ int fd = -1;
-	ssize_t n;
-	char *rest = list;
-
-	snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	n = fd < 0 ? -1 : fd_read_full(fd, list, sizeof(list) - 1);
-	if (n <= 0)
-		return;
-	list[n] = '\0';
-	while (rest) {
-		char *word = strsep(&rest, " ");
-		long pid = 0;
-
-		for (; *word >= '0' && *word <= '9' && pid < INT_MAX / 10; word++)
-			pid = pid * 10 + (*word - '0');
-		if (pid > 1)
-			kill((pid_t)pid, SIGKILL);
-	}
-}
-
 /** read_reason() - What the supervisor said of the end, if anything. */
 static int read_reason(const struct run_session *s, struct error *err)
 {
@@ -333,10 +283,8 @@ int engine_run_finish(struct run_session *s, struct error *err)
 		rc = read_reason(s, err);
 	fd_close(&s->fd);
 	fd_close(&s->control_fd);
-	if (s->supervisor_pid > 0 && !reap_all(TEARDOWN_LIMIT_MS)) {
-		kill_children();
-		reap_all(TEARDOWN_LIMIT_MS);
-	}
+	if (s->supervisor_pid > 0 && !children_reap(TEARDOWN_LIMIT_MS))
+		children_kill(TEARDOWN_LIMIT_MS);
 	s->supervisor_pid = 0;
 	slash = strrchr(s->sandbox_dir, '/');
 	if (slash) {

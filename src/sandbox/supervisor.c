@@ -23,9 +23,9 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/child.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -358,9 +358,9 @@ static void kill_all(struct supervisor *s)
 			kill(s->monitor_pid, SIGKILL);
 		fd_close(&gone.fd);
 	}
-	/* As child subreaper we inherit QEMU when the monitor dies; its parent-death signal ends it. */
-	while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
-		;
+	/* As child subreaper we inherit QEMU when the monitor dies by force. */
+	while (!children_kill(MONITOR_END_MS))
+		log_warn(LOG_SANDBOX, "a process of the sandbox does not end");
 }
 
 int supervisor_main(struct sandbox_spec *spec, int client_fd, int session_fd)
