@@ -207,21 +207,6 @@ int confine_die_with(int lifeline, struct error *err)
 	return 0;
 }
 
-int confine_pdeathsig(pid_t parent, struct error *err)
-{
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
-		return err_set(err, ERR_SYSTEM, errno, "confine: parent-death signal");
-	/* Changed while we looked the other way: too late for the signal. */
-	if (getppid() != parent)
-		return err_set(err, ERR_CLOSED, 0, "confine: the parent is gone");
-	return 0;
-}
-
-void confine_close_fds(int *keep, size_t count)
-{
-	fd_close_except(keep, count);
-}
-
 void confine_probe(struct confine_report *out)
 {
 	int pair[2];

@@ -2,8 +2,8 @@
 /*
  * Theory of operation. QEMU's software CPU is no isolation boundary by upstream's own words, so QEMU is treated as
  * code the guest already owns: it starts in namespaces of its own with an empty root (only /usr, read-only, and its own
- * /proc), as an unprivileged user without capabilities, with QEMU's system call filter, and with nothing open but what
- * is passed here. Every device is served by this process over vhost-user; QEMU only executes instructions.
+ * /proc), as an unprivileged user without capabilities, with a system call filter of ours and QEMU's own, and with
+ * nothing open but what is passed here. Every device is served by this process over vhost-user; QEMU only executes instructions.
  *
  * Guest memory is a memfd made here and passed, so that the limit on the size of files that QEMU may write can be small:
  * a guest that floods its console fills CONSOLE_BYTES_MAX of the log and no more. QEMU's stderr is a sealed memfd of fixed
@@ -225,12 +225,12 @@ static int become_qemu(const struct monitor_config *cfg, const struct inherited 
 	keep[n++] = STDERR_FILENO;
 	keep[n++] = in->lifeline;
 	keep[n++] = in->report;
-	confine_close_fds(keep, (size_t)n);
+	fd_close_except(keep, (size_t)n);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	prctl(PR_SET_NAME, "msb-qemu");
 	if (confine_program(in_user_ns, readable, ARRAY_LEN(readable), &report->confine, &report->err) < 0 ||
-	    confine_die_with(in->lifeline, &report->err) < 0)
+	    confine_die_with(in->lifeline, &report->err) < 0 || confine_filter_program(&report->err) < 0)
 		return -(int)report->err.code;
 	limit_resources();
 	if (fd_write_full(in->report, report, sizeof(*report)) < 0)
