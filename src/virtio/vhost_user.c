@@ -137,8 +137,7 @@ static void shut(struct vhost_user *v)
 	v->closed = true;
 	for (unsigned int i = 0; i < v->dev->queue_count; i++)
 		stop_ring(&v->rings[i]);
-	v->dev->active = false;
-	v->dev->ops->reset(v->dev);
+	virtio_device_reset(v->dev);
 	loop_remove(v->dev->loop, &v->source);
 	fd_close(&v->sock);
 	drop_message(&v->in);
@@ -249,7 +248,6 @@ static bool start_ring(struct vhost_user *v, struct vring *ring)
 	if (!dev->active) {
 		dev->active = true;
 		dev->broken = false;
-		dev->ops->activate(dev);
 	}
 	dev->ops->kick(dev, ring->index);
 	return true;
@@ -382,10 +380,8 @@ static bool get_base(struct vhost_user *v, const struct message *m)
 	if (!ring || m->size != 8)
 		return false;
 	stop_ring(ring);
-	if (v->dev->active && !any_ready(v->dev)) {
-		v->dev->active = false;
-		v->dev->ops->reset(v->dev);
-	}
+	if (v->dev->active && !any_ready(v->dev))
+		virtio_device_reset(v->dev);
 	answer[0] = ring->index;
 	answer[1] = ring->base;
 	return reply(v, m, answer, sizeof(answer));
