@@ -35,7 +35,7 @@
 
 #define DEVICES_MAX (MONITOR_DISKS_MAX + 3)
 #define CONSOLE_BYTES_MAX MIB(4) /* kernel.log never grows beyond this */
-#define HANG_UP_MS 3000		 /* a QEMU that ends closes its sockets first, the process is gone soon after */
+#define HANG_UP_MS 1000 /* a QEMU that ends closes its sockets first; well below what a client waits for the reason */
 
 /** Why the loop was stopped. */
 enum stop { STOP_ASKED, STOP_ENDED, STOP_HANG_UP };
