@@ -9,6 +9,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -272,6 +274,22 @@ static int fds_child(void)
 	return 0;
 }
 
+/** old_fds_child() - The same where close_range() is refused. */
+static int old_fds_child(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_close_range, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { .len = ARRAY_LEN(code), .filter = code };
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+		return 255;
+	return fds_child();
+}
+
 static void test_filter(void **state)
 {
 	(void)state;
@@ -331,6 +349,7 @@ static void test_close_fds(void **state)
 {
 	(void)state;
 	assert_int_equal(in_child(fds_child), 0);
+	assert_int_equal(in_child(old_fds_child), 0);
 }
 
 static void test_probe(void **state)
