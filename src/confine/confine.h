@@ -91,6 +91,9 @@ int confine_landlock_none(struct error *err);
 /** confine_landlock_program() - As above, but /usr and other library folders, /proc and @readable can be read and run. */
 int confine_landlock_program(const int *readable, size_t count, struct error *err);
 
+/** confine_have_landlock() - Does this kernel have it? */
+bool confine_have_landlock(void);
+
 /** confine_probe() - What this host grants, found by doing it in a child. Never fails: an empty report says nothing. */
 void confine_probe(struct confine_report *out);
 

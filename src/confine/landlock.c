@@ -39,6 +39,11 @@ struct path_beneath_attr {
 	int32_t parent_fd;
 } __attribute__((packed));
 
+bool confine_have_landlock(void)
+{
+	return syscall(SYS_CREATE_RULESET, NULL, 0, CREATE_RULESET_VERSION) > 0;
+}
+
 /** make_ruleset() - Everything this kernel can forbid. Return: owned fd, -1: no Landlock, -2: error is set. */
 static int make_ruleset(bool signals, int *abi, struct error *err)
 {

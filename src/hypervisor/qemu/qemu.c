@@ -275,8 +275,19 @@ static int hear(int fd, struct error *err)
 	return heard ? 0 : err_set(err, ERR_INTERNAL, 0, "QEMU's process ended before it started");
 }
 
-/** readable_copy() - A file that the unprivileged QEMU may open again: itself, or a copy where only root may read it. */
-static int readable_copy(int fd, const char *name)
+/** may_share() - Can QEMU open this file again by /proc/self/fd/N, as it must, and only for reading? */
+static bool may_share(const struct stat *st)
+{
+	bool root = geteuid() == 0; /* QEMU is another then */
+
+	if (root && !(st->st_mode & S_IROTH))
+		return false;
+	/* Without Landlock its user's rights are QEMU's: one sandbox could change the kernel of all. */
+	return confine_have_landlock() || (root ? !(st->st_mode & S_IWOTH) : st->st_uid != geteuid());
+}
+
+/** for_qemu() - The file itself, or a copy. Return: owned fd, or -1 with errno. */
+static int for_qemu(int fd, const char *name)
 {
 	_cleanup_fd_ int copy = -1;
 	struct stat st;
@@ -284,7 +295,7 @@ static int readable_copy(int fd, const char *name)
 
 	if (fstat(fd, &st) < 0)
 		return -1;
-	if (geteuid() != 0 || (st.st_mode & S_IROTH) || !S_ISREG(st.st_mode))
+	if (!S_ISREG(st.st_mode) || may_share(&st))
 		return fcntl(fd, F_DUPFD_CLOEXEC, 3);
 	copy = fd_memfd(name, 0, false);
 	if (copy < 0)
@@ -332,8 +343,8 @@ static int prepare(struct qemu *q, struct inherited *in, const struct monitor_co
 	in->stderr_fd = q->stderr_fd;
 	q->console_fd = reopen_log(cfg->console_fd);
 	in->console = fcntl(cfg->console_fd, F_DUPFD_CLOEXEC, 3);
-	in->kernel = readable_copy(cfg->kernel_fd, "kernel");
-	in->initrd = readable_copy(cfg->initrd_fd, "initrd");
+	in->kernel = for_qemu(cfg->kernel_fd, "kernel");
+	in->initrd = for_qemu(cfg->initrd_fd, "initrd");
 	in->ram = fd_memfd("guest-ram", cfg->memory_bytes, true);
 	if (in->console < 0 || in->kernel < 0 || in->initrd < 0 || in->ram < 0)
 		return err_set(err, ERR_SYSTEM, errno, "qemu: files of the guest");
@@ -429,7 +440,7 @@ static void last_words(int fd, char *out, size_t size)
 	off_t end = lseek(fd, 0, SEEK_CUR); /* shared with QEMU's */
 	ssize_t n = fd_pread_full(fd, out, size - 1, MAX(end - (off_t)size + 1, 0));
 
-	n = MIN(MAX(n, 0), (ssize_t)end);
+	n = MAX(MIN(n, (ssize_t)end), 0);
 	while (n > 0 && (unsigned char)out[n - 1] <= ' ')
 		n--;
 	out[n] = '\0';
