@@ -12,6 +12,7 @@
 #include "monitor/monitor.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -21,6 +22,7 @@
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -34,7 +36,7 @@
 #include "virtio/transport.h"
 
 #define DEVICES_MAX (MONITOR_DISKS_MAX + 3)
-#define CONSOLE_BYTES_MAX MIB(4) /* kernel.log never grows beyond this */
+#define CONSOLE_TAIL KIB(8) /* where the last words of a kernel are looked for */
 #define HANG_UP_MS 1000 /* a QEMU that ends closes its sockets first; well below what a client waits for the reason */
 
 /** Why the loop was stopped. */
@@ -43,6 +45,7 @@ enum stop { STOP_ASKED, STOP_ENDED, STOP_HANG_UP };
 struct monitor {
 	const struct monitor_config *cfg;
 	struct loop *loop;
+	int log; /* kernel.log, to read it at the end; -1: it is no file */
 	struct virtio_device *vsock;
 	size_t device_count;
 	struct virtio_device *devices[DEVICES_MAX];
@@ -252,7 +255,7 @@ static int build(struct monitor *m, struct error *err)
 		return -(int)err->code;
 	m->devices[m->device_count++] = dev;
 	if (cfg->kind == HYPERVISOR_KVM) {
-		dev = virtio_console_new(m->loop, cfg->console_fd, CONSOLE_BYTES_MAX, err);
+		dev = virtio_console_new(m->loop, cfg->console_fd, MONITOR_CONSOLE_MAX, err);
 		if (!dev)
 			return -(int)err->code;
 		m->devices[m->device_count++] = dev;
@@ -270,6 +273,32 @@ static int build(struct monitor *m, struct error *err)
 		if (start_io_thread(disk_loops[i], err) < 0)
 			return -(int)err->code;
 	return 0;
+}
+
+/** open_log() - The kernel's log for reading (console_fd may be write-only). Return: owned fd, or -1. */
+static int open_log(int console)
+{
+	struct stat st;
+	char path[32];
+
+	if (fstat(console, &st) < 0 || !S_ISREG(st.st_mode))
+		return -1;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", console);
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+/** panicked() - Are the kernel's last words those of a panic? By panic=-1 it resets the machine, on either hypervisor. */
+static bool panicked(int log)
+{
+	static const char words[] = "Kernel panic - not syncing";
+	char text[CONSOLE_TAIL];
+	struct stat st;
+	ssize_t n;
+
+	if (log < 0 || fstat(log, &st) < 0)
+		return false;
+	n = fd_pread_full(log, text, sizeof(text), MAX(st.st_size - (off_t)sizeof(text), 0));
+	return n > 0 && memmem(text, (size_t)n, words, sizeof(words) - 1);
 }
 
 /** finish() - Stop the machine and learn how it ended. */
@@ -306,6 +335,7 @@ int monitor_main(const struct monitor_config *cfg)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	sigaction(SIGPIPE, &(struct sigaction){ .sa_handler = SIG_IGN }, NULL);
 	fd_set_nonblock(cfg->supervisor_fd, true);
+	m.log = open_log(cfg->console_fd);
 	rc = build(&m, &err);
 	if (rc < 0) {
 		if (m.qemu) {
@@ -326,6 +356,8 @@ int monitor_main(const struct monitor_config *cfg)
 		tell(&m, MONITOR_FAILED, 0, err.text);
 		return 1;
 	}
+	if (m.end.how == VM_END_RESET && panicked(m.log))
+		m.end.how = VM_END_PANIC;
 	switch (m.end.how) {
 	case VM_END_OFF:
 		tell(&m, MONITOR_GUEST_OFF, 0, NULL);

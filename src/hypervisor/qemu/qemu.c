@@ -6,7 +6,7 @@
  * nothing open but what is passed here. Every device is served by this process over vhost-user; QEMU only executes instructions.
  *
  * Guest memory is a memfd made here and passed, so that the limit on the size of files that QEMU may write can be small:
- * a guest that floods its console fills CONSOLE_BYTES_MAX of the log and no more. QEMU's stderr is a sealed memfd of fixed
+ * a guest that floods its console fills MONITOR_CONSOLE_MAX of the log and no more. QEMU's stderr is a sealed memfd of fixed
  * size. QMP (a socket pair) is used for one thing: the reason of the shutdown, read after QEMU ended.
  */
 #include <errno.h>
@@ -37,8 +37,6 @@
 #define KEEP_MAX 64
 #define STDERR_TAIL 360
 #define STDERR_BYTES_MAX KIB(64)
-#define CONSOLE_BYTES_MAX MIB(4) /* kernel.log never grows beyond this */
-#define CONSOLE_TAIL KIB(8)	 /* where the last words of a kernel are looked for */
 #define QMP_BYTES_MAX KIB(64)
 
 struct qemu {
@@ -47,7 +45,6 @@ struct qemu {
 	int stderr_fd;	/* memfd, sealed to STDERR_BYTES_MAX */
 	int qmp;	/* our end */
 	int lifeline;	/* write end: its closing tells a child that has not yet set its parent-death signal */
-	int console_fd; /* to read the log; -1: it is no file */
 };
 
 /** What the child inherits, besides the devices. */
@@ -76,7 +73,6 @@ static void qemu_free(struct qemu *q)
 	fd_close(&q->stderr_fd);
 	fd_close(&q->qmp);
 	fd_close(&q->lifeline);
-	fd_close(&q->console_fd);
 	free(q);
 }
 
@@ -192,7 +188,7 @@ static void build_args(struct args *a, const struct monitor_config *cfg, const s
 /** limit_resources() - What QEMU writes ends here; a write beyond fails instead of raising SIGXFSZ. */
 static void limit_resources(void)
 {
-	struct rlimit file = { CONSOLE_BYTES_MAX, CONSOLE_BYTES_MAX };
+	struct rlimit file = { MONITOR_CONSOLE_MAX, MONITOR_CONSOLE_MAX };
 
 	sigaction(SIGXFSZ, &(struct sigaction){ .sa_handler = SIG_IGN }, NULL);
 	setrlimit(RLIMIT_FSIZE, &file);
@@ -318,18 +314,6 @@ static void close_inherited(struct inherited *in)
 	fd_close(&in->report);
 }
 
-/** reopen_log() - The log to read it at the end (it may be open for writing only). Return: owned fd, or -1. */
-static int reopen_log(int console)
-{
-	struct stat st;
-	char path[32];
-
-	if (fstat(console, &st) < 0 || !S_ISREG(st.st_mode))
-		return -1;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", console);
-	return open(path, O_RDONLY | O_CLOEXEC);
-}
-
 /** prepare() - Everything that the child inherits, and our ends of it. report_fd: owned by the caller. */
 static int prepare(struct qemu *q, struct inherited *in, const struct monitor_config *cfg, int *report_fd,
 		   struct error *err)
@@ -341,7 +325,6 @@ static int prepare(struct qemu *q, struct inherited *in, const struct monitor_co
 	if (q->stderr_fd < 0 || fcntl(q->stderr_fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
 		return err_set(err, ERR_SYSTEM, errno, "qemu: stderr");
 	in->stderr_fd = q->stderr_fd;
-	q->console_fd = reopen_log(cfg->console_fd);
 	in->console = fcntl(cfg->console_fd, F_DUPFD_CLOEXEC, 3);
 	in->kernel = for_qemu(cfg->kernel_fd, "kernel");
 	in->initrd = for_qemu(cfg->initrd_fd, "initrd");
@@ -413,7 +396,7 @@ struct qemu *qemu_start(const struct monitor_config *cfg, const struct qemu_devi
 	if (!q) {
 		rc = err_set(err, ERR_NO_MEMORY, 0, "qemu: out of memory");
 	} else {
-		q->pid = q->pidfd = q->stderr_fd = q->qmp = q->lifeline = q->console_fd = -1;
+		q->pid = q->pidfd = q->stderr_fd = q->qmp = q->lifeline = -1;
 		rc = start(q, cfg, devices, count, err);
 	}
 	for (size_t i = 0; i < count; i++)
@@ -466,20 +449,6 @@ static bool said_reset(int qmp)
 	return at && memmem(at, n - (size_t)(at - text), reason, sizeof(reason) - 1);
 }
 
-/** said_panic() - Are the kernel's last words those of a panic? */
-static bool said_panic(int console)
-{
-	static const char words[] = "Kernel panic - not syncing";
-	_cleanup_(freep) char *text = malloc(CONSOLE_TAIL);
-	struct stat st;
-	ssize_t n;
-
-	if (!text || console < 0 || fstat(console, &st) < 0)
-		return false;
-	n = fd_pread_full(console, text, CONSOLE_TAIL, MAX(st.st_size - (off_t)CONSOLE_TAIL, 0));
-	return n > 0 && memmem(text, (size_t)n, words, sizeof(words) - 1);
-}
-
 int qemu_finish(struct qemu *q, struct vm_end *end, struct error *err)
 {
 	struct pollfd p = { .fd = q->pidfd, .events = POLLIN };
@@ -498,10 +467,8 @@ int qemu_finish(struct qemu *q, struct vm_end *end, struct error *err)
 			     words[0] ? ": " : "", words);
 	else if (ended && WEXITSTATUS(status) != 0)
 		rc = err_set(err, ERR_SYSTEM, 0, "QEMU ended with status %d: %s", WEXITSTATUS(status), words);
-	else if (ended && !said_reset(q->qmp))
-		end->how = VM_END_OFF;
 	else if (ended)
-		end->how = said_panic(q->console_fd) ? VM_END_PANIC : VM_END_RESET;
+		end->how = said_reset(q->qmp) ? VM_END_RESET : VM_END_OFF;
 	qemu_free(q);
 	return rc;
 }
