@@ -271,7 +271,9 @@ static int connect_host(int *listener)
 	struct sockaddr_vm at = { .svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY, .svm_port = VSOCK_PORT_SESSION };
 	struct sockaddr_vm from = { .svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY,
 				    .svm_port = VSOCK_PORT_AGENT_SOURCE };
-	struct sockaddr_vm host = { .svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_HOST, .svm_port = VSOCK_PORT_CONTROL };
+	struct sockaddr_vm host = { .svm_family = AF_VSOCK,
+				    .svm_cid = VMADDR_CID_HOST,
+				    .svm_port = VSOCK_PORT_CONTROL };
 
 	*listener = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	control = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);

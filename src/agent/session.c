@@ -527,7 +527,8 @@ static void read_output(struct session *s, int i)
 static void report_exit(struct session *s)
 {
 	struct msg_exited m = { .signaled = WIFSIGNALED(s->status),
-				.code = (uint64_t)(WIFSIGNALED(s->status) ? WTERMSIG(s->status) : WEXITSTATUS(s->status)) };
+				.code = (uint64_t)(WIFSIGNALED(s->status) ? WTERMSIG(s->status)
+									  : WEXITSTATUS(s->status)) };
 	struct buf body = BUF_INIT(64);
 
 	if (msg_encode_exited(&body, &m))

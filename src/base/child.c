@@ -33,7 +33,7 @@ static void kill_listed(void)
 	}
 }
 
-/** reap() - Collect until none is left or the time is over; with `by_force` each death is followed by a look for more. */
+/** reap() - Collect until none is left or the time is over. @by_force: after each death kill those that are there. */
 static bool reap(int64_t limit_ms, bool by_force)
 {
 	int64_t end = clock_monotonic_ns() + limit_ms * NSEC_PER_MSEC;

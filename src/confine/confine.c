@@ -172,7 +172,7 @@ int confine_program(bool in_user_ns, const int *readable, size_t count, struct c
 	if (have_namespaces && make_root(report, &why) < 0)
 		missing(report, &why);
 	if (!in_user_ns && outer_uid == 0) {
-		/* Root without the capability to become another (some containers): only behind a wall of another kind. */
+		/* Root that may not become another (some containers): only behind a wall of another kind. */
 		if (drop_identity(&why) < 0)
 			missing(report, &why);
 		else
@@ -191,7 +191,8 @@ int confine_program(bool in_user_ns, const int *readable, size_t count, struct c
 		snprintf(report->note, sizeof(report->note), "confine: the kernel has no Landlock");
 	}
 	if (geteuid() == 0 && !(report->rungs & (CONFINE_EMPTY_ROOT | CONFINE_LANDLOCK)))
-		return err_set(err, ERR_UNSUPPORTED, 0, "%s; nothing would keep a guest from root's files", report->note);
+		return err_set(err, ERR_UNSUPPORTED, 0, "%s; nothing would keep a guest from root's files",
+			       report->note);
 	return 0;
 }
 

@@ -48,7 +48,7 @@ pid_t confine_fork(bool *in_user_ns);
  * confine_program() - In the child of confine_fork(), just before execve(): an empty root with /usr (read-only) and
  * /proc, unprivileged identity, Landlock, no_new_privs, no core dumps.
  * @readable: descriptors of files that the program may open for reading by /proc/self/fd/N (Landlock)
- * Return: 0 with what was got in *report, or a negative code: always when it would run as root with every file in reach.
+ * Return: 0 with what was got in *report, or a negative code: always when root would have every file in reach.
  */
 int confine_program(bool in_user_ns, const int *readable, size_t count, struct confine_report *report,
 		    struct error *err);
@@ -68,9 +68,9 @@ enum confine_deny {
 };
 
 /**
- * confine_deny_dangerous() - seccomp on all threads: no sockets made or connected, no exec, no namespaces, mounts, ptrace,
- * bpf, keys, modules, io_uring (it opens sockets behind seccomp), other processes' memory... They fail with EPERM.
- * sendmsg/recvmsg on inherited descriptors stay allowed. Sets no_new_privs.
+ * confine_deny_dangerous() - seccomp on all threads: no sockets made or connected, no exec, no namespaces, mounts,
+ * ptrace, bpf, keys, modules, io_uring (it opens sockets behind seccomp), other processes' memory... They fail with
+ * EPERM. sendmsg/recvmsg on inherited descriptors stay allowed. Sets no_new_privs.
  * @extra: enum confine_deny
  */
 int confine_deny_dangerous(unsigned int extra, struct error *err);
@@ -88,7 +88,7 @@ int confine_filter_program(struct error *err);
  */
 int confine_landlock_none(struct error *err);
 
-/** confine_landlock_program() - As above, but /usr and other library folders, /proc and @readable can be read and run. */
+/** confine_landlock_program() - As above, but library folders, /proc and @readable can be read (the first also run). */
 int confine_landlock_program(const int *readable, size_t count, struct error *err);
 
 /** confine_have_landlock() - Does this kernel have it? */

@@ -20,6 +20,7 @@
 #define FS_EXECUTE (1u << 0)
 #define FS_READ_FILE (1u << 2)
 #define FS_READ_DIR (1u << 3)
+#define FS_RUN (FS_EXECUTE | FS_READ_FILE | FS_READ_DIR)
 #define FS_ABI_1 0x1fffu      /* execute, write, read, make and remove */
 #define FS_REFER (1u << 13)   /* ABI 2 */
 #define FS_TRUNCATE (1u << 14) /* ABI 3 */
@@ -117,9 +118,8 @@ int confine_landlock_program(const int *readable, size_t count, struct error *er
 		const char *path;
 		uint64_t rights;
 	} places[] = {
-		{ "/usr", FS_EXECUTE | FS_READ_FILE | FS_READ_DIR },   { "/lib", FS_EXECUTE | FS_READ_FILE | FS_READ_DIR },
-		{ "/lib32", FS_EXECUTE | FS_READ_FILE | FS_READ_DIR }, { "/lib64", FS_EXECUTE | FS_READ_FILE | FS_READ_DIR },
-		{ "/bin", FS_EXECUTE | FS_READ_FILE | FS_READ_DIR },   { "/etc/ld.so.cache", FS_READ_FILE },
+		{ "/usr", FS_RUN },   { "/lib", FS_RUN }, { "/lib32", FS_RUN },
+		{ "/lib64", FS_RUN }, { "/bin", FS_RUN }, { "/etc/ld.so.cache", FS_READ_FILE },
 		{ "/proc", FS_READ_FILE | FS_READ_DIR },
 	};
 	int abi;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Theory of operation. One straight classic-BPF program, made here: another architecture's or x32's calls kill the
- * process; each denied number is one comparison that returns EPERM; clone() is allowed without namespace flags, and clone3,
- * whose flags lie in memory where a filter cannot look, is "not implemented", after which the C library uses clone().
- * prctl() is allowed but for the parent-death signal, which a confined process keeps.
+ * process; each denied number is one comparison that returns EPERM; clone() is allowed without namespace flags, and
+ * clone3, whose flags lie in memory where a filter cannot look, is "not implemented", after which the C library uses
+ * clone(). prctl() is allowed but for the parent-death signal, which a confined process keeps.
  */
 #include <errno.h>
 #include <linux/audit.h>

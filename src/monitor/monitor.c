@@ -262,7 +262,7 @@ static int build(struct monitor *m, struct error *err)
 	}
 	if (loop_add(m->loop, cfg->supervisor_fd, EPOLLIN, on_supervisor, m, err) < 0)
 		return -(int)err->code;
-	/* While this is the only thread, so that later ones inherit it; but QEMU, started first, needs its libraries. */
+	/* While this is the only thread, so that later ones inherit it; QEMU, started first, needs its libraries. */
 	if (cfg->kind == HYPERVISOR_QEMU && start_qemu(m, err) < 0)
 		return -(int)err->code;
 	if (confine_landlock_none(err) < 0)
@@ -287,7 +287,7 @@ static int open_log(int console)
 	return open(path, O_RDONLY | O_CLOEXEC);
 }
 
-/** panicked() - Are the kernel's last words those of a panic? By panic=-1 it resets the machine, on either hypervisor. */
+/** panicked() - Are the kernel's last words those of a panic? By panic=-1 it resets the machine after them. */
 static bool panicked(int log)
 {
 	static const char words[] = "Kernel panic - not syncing";

@@ -73,7 +73,7 @@ static void report(struct supervisor *s, enum msg_failure kind, int sys_errno, c
 	loop_stop(s->loop, 1);
 }
 
-/** flush_control() - What waits for the agent, as far as it is taken now. An agent that is gone is the monitor's news. */
+/** flush_control() - Send what waits for the agent, as far as it is taken. That an agent is gone the monitor tells. */
 static void flush_control(struct supervisor *s)
 {
 	ssize_t n = 1;

@@ -29,7 +29,8 @@ static int run_mke2fs(const char *path, struct error *err)
 			       (char *)"-t",		 (char *)"ext4", (char *)"-b",
 			       (char *)"4096",		 (char *)"-m", (char *)"0",
 			       (char *)"-O",		 (char *)"^has_journal,^resize_inode", (char *)"-E",
-			       (char *)"assume_storage_prezeroed=1,root_owner=0:0,hash_seed=6d736220-7570-7065-7220-6469736b2031",
+			       (char *)"assume_storage_prezeroed=1,root_owner=0:0,"
+				       "hash_seed=6d736220-7570-7065-7220-6469736b2031",
 			       (char *)"-U",		 (char *)"6d736220-7570-7065-7220-6469736b2030", (char *)path,
 			       NULL };
 	char *const envp[] = { (char *)"PATH=/usr/sbin:/sbin:/usr/bin:/bin", (char *)"LC_ALL=C", NULL };

@@ -105,15 +105,15 @@ void virtio_device_fini(struct virtio_device *dev);
 struct virtio_device *virtio_blk_new(struct loop *loop, const char *name, struct disk *disk, struct error *err);
 /** virtio_rng_new() - Entropy from getrandom(). */
 struct virtio_device *virtio_rng_new(struct loop *loop, struct error *err);
-/** virtio_console_new() - Output only: what the guest writes on port 0 is appended to fd (borrowed), up to max_bytes. */
+/** virtio_console_new() - Output only: what the guest writes is appended to fd (borrowed), up to max_bytes. */
 struct virtio_device *virtio_console_new(struct loop *loop, int fd, uint64_t max_bytes, struct error *err);
 
 /**
  * virtio_vsock_new() - Stream sockets between the guest (CID 3) and descriptors of the host.
  * @control_fd:  taken: joined to the guest's first connection to (CID 2, port VSOCK_PORT_CONTROL) when its source
  *               port is VSOCK_PORT_AGENT_SOURCE; any other connection from the guest gets RST
- * @failed:      called when a connect was refused, or ended before an answer; the fd was closed. Lock held: must not call
- *               the device. On the loop's thread, or on the one that resets the device
+ * @failed:      called when a connect was refused, or ended before an answer; the fd was closed. Lock held: must not
+ * call the device. On the loop's thread, or on the one that resets the device
  */
 struct virtio_device *virtio_vsock_new(struct loop *loop, int control_fd, void (*failed)(void *arg, uint32_t id),
 				       void *arg, struct error *err);

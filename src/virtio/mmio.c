@@ -140,7 +140,7 @@ static void raise_interrupt(void *transport, unsigned int queue)
 		log_warn(LOG_VIRTIO, "%s: interrupt: %s", m->dev->name, strerror(errno));
 }
 
-/** needs_reset() - Transport callback: show a broken device to its driver (2.1.2), status and configuration interrupt. */
+/** needs_reset() - Transport callback: show a broken device to its driver (2.1.2). */
 static void needs_reset(void *transport)
 {
 	struct virtio_mmio *m = transport;

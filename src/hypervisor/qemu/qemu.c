@@ -3,11 +3,12 @@
  * Theory of operation. QEMU's software CPU is no isolation boundary by upstream's own words, so QEMU is treated as
  * code the guest already owns: it starts in namespaces of its own with an empty root (only /usr, read-only, and its own
  * /proc), as an unprivileged user without capabilities, with a system call filter of ours and QEMU's own, and with
- * nothing open but what is passed here. Every device is served by this process over vhost-user; QEMU only executes instructions.
+ * nothing open but what is passed here. Every device is served by this process over vhost-user; QEMU only executes
+ * instructions.
  *
- * Guest memory is a memfd made here and passed, so that the limit on the size of files that QEMU may write can be small:
- * a guest that floods its console fills MONITOR_CONSOLE_MAX of the log and no more. QEMU's stderr is a sealed memfd of fixed
- * size. QMP (a socket pair) is used for one thing: the reason of the shutdown, read after QEMU ended.
+ * Guest memory is a memfd made here and passed, so that the limit on the size of files that QEMU may write can be
+ * small: a guest that floods its console fills MONITOR_CONSOLE_MAX of the log and no more. QEMU's stderr is a sealed
+ * memfd of fixed size. QMP (a socket pair) is used for one thing: the reason of the shutdown, read after QEMU ended.
  */
 #include <errno.h>
 #include <fcntl.h>
