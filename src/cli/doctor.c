@@ -41,7 +41,8 @@ static void confinement_row(void)
 	if (missing.len)
 		buf_printf(&hint, "this host does not grant: %s%s%s", buf_cstr(&missing), report.note[0] ? "; " : "",
 			   report.note);
-	row(missing.len ? "!" : "✓", "confinement", got.len ? buf_cstr(&got) : "none", hint.len ? buf_cstr(&hint) : NULL);
+	row(missing.len ? "!" : "✓", "confinement", got.len ? buf_cstr(&got) : "none",
+	    hint.len ? buf_cstr(&hint) : NULL);
 	buf_free(&got);
 	buf_free(&missing);
 	buf_free(&hint);
@@ -49,7 +50,8 @@ static void confinement_row(void)
 
 int command_doctor(int argc, char **argv)
 {
-	static const struct command help = { "doctor", "Check this host: what works, what is missing, what to do.", "", NULL };
+	static const struct command help = { "doctor", "Check this host: what works, what is missing, what to do.", "",
+					     NULL };
 	struct engine_paths paths;
 	struct error err = ERROR_INIT;
 	struct kvm_probe probe;
@@ -87,7 +89,8 @@ int command_doctor(int argc, char **argv)
 	if (qemu)
 		row("✓", "QEMU", paths.qemu, NULL);
 	else
-		row(probe.usable ? "!" : "✗", "QEMU", "qemu-system-x86_64 not found", "apt-get install qemu-system-x86");
+		row(probe.usable ? "!" : "✗", "QEMU", "qemu-system-x86_64 not found",
+		    "apt-get install qemu-system-x86");
 	ok &= probe.usable || qemu;
 	if (paths.kernel[0] && access(paths.kernel, R_OK) == 0)
 		row("✓", "guest kernel", paths.kernel, NULL);

@@ -37,8 +37,10 @@ int command_load(int argc, char **argv)
 		{ 't', "tag", "REF", "name for the first image of the archive", OPTION_LIST, &tags, 0, 0 },
 		{ 'q', "quiet", NULL, "print nothing", OPTION_FLAG, &quiet, 0, 0 },
 	};
-	static const struct command help = { "load", "Load images from an archive made by docker save, skopeo, buildah or umoci.",
-					     "[-i FILE] [-t REF]...", NULL };
+	static const struct command help = {
+		"load", "Load images from an archive made by docker save, skopeo, buildah or umoci.",
+		"[-i FILE] [-t REF]...", NULL
+	};
 	struct engine_paths paths;
 	struct error err = ERROR_INIT;
 	char name[REFERENCE_MAX];
@@ -149,7 +151,8 @@ int command_images(int argc, char **argv)
 		return 0;
 	}
 	if (p.extra_count || (format && strcmp(format, "json") != 0)) {
-		err_set(&err, ERR_USAGE, 0, p.extra_count ? "images: unexpected \"%s\"" : "--format: \"%s\" is not json",
+		err_set(&err, ERR_USAGE, 0,
+			p.extra_count ? "images: unexpected \"%s\"" : "--format: \"%s\" is not json",
 			p.extra_count ? p.extra[0] : format);
 		return usage_error(&err);
 	}

@@ -25,7 +25,8 @@ static const struct command commands[] = {
 static const char *const later[] = {
 	"create", "start", "stop", "restart", "rm", "remove", "exec", "shell", "ls", "list", "ps", "status", "inspect",
 	"metrics", "logs", "cp", "copy", "modify", "mod", "ping", "touch", "pull", "save", "registry", "volume", "vol",
-	"snapshot", "snap", "ssh", "install", "uninstall", "self", "update", "upgrade", "context", "ctx", "build", "push",
+	"snapshot", "snap", "ssh", "install", "uninstall", "self", "update", "upgrade", "context", "ctx", "build",
+	"push",
 };
 
 /** help_group() - A few commands under a heading. */

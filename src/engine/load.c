@@ -13,8 +13,8 @@
 
 #define LOAD_ARGS_FIXED 8 /* program, load, --quiet, home, path, end, and room */
 
-int engine_load(const struct engine_paths *paths, const char *path, const char *const *tags, size_t tag_count, bool quiet,
-		struct error *err)
+int engine_load(const struct engine_paths *paths, const char *path, const char *const *tags, size_t tag_count,
+		bool quiet, struct error *err)
 {
 	_cleanup_(freep) const char **argv = calloc(LOAD_ARGS_FIXED + 2 * tag_count, sizeof(*argv));
 	size_t n = 0;
@@ -59,7 +59,8 @@ int engine_load(const struct engine_paths *paths, const char *path, const char *
 	if (WIFSIGNALED(status) && (WTERMSIG(status) == SIGINT || WTERMSIG(status) == SIGTERM))
 		return err_set(err, ERR_CANCELLED, 0, "load was interrupted; nothing was kept");
 	if (WIFSIGNALED(status))
-		return err_set(err, ERR_INTERNAL, 0, "msb-image ended by signal %d; nothing was kept", WTERMSIG(status));
+		return err_set(err, ERR_INTERNAL, 0, "msb-image ended by signal %d; nothing was kept",
+			       WTERMSIG(status));
 	/* The helper has printed its own error; an empty text tells the caller not to print a second one. */
 	err_set(err, ERR_INVALID, 0, "%s", "");
 	return -(int)ERR_INVALID;

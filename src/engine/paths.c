@@ -132,7 +132,8 @@ static int choose_home(char *out, size_t size, struct error *err)
 		n = snprintf(out, size, "%s", given);
 	} else if (given && *given) {
 		if (!getcwd(cwd, sizeof(cwd)))
-			return err_set(err, err_from_errno(errno), errno, "the folder that MSB_HOME=%s starts from", given);
+			return err_set(err, err_from_errno(errno), errno, "the folder that MSB_HOME=%s starts from",
+				       given);
 		n = snprintf(out, size, "%s/%s", cwd, given);
 	} else if (home && home[0] == '/') {
 		n = snprintf(out, size, "%s/.microsandbox", home);

@@ -121,7 +121,8 @@ static int plan_boot(const struct run_spec *spec, struct run_plan *plan, struct 
 /** cgroup_limit() - Memory limit of our cgroup (v2, then v1 as containers see it) in bytes; UINT64_MAX: none known. */
 static uint64_t cgroup_limit(void)
 {
-	static const char *const files[] = { "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes" };
+	static const char *const files[] = { "/sys/fs/cgroup/memory.max",
+					     "/sys/fs/cgroup/memory/memory.limit_in_bytes" };
 
 	for (size_t i = 0; i < ARRAY_LEN(files); i++) {
 		struct buf b = BUF_INIT(64);
@@ -154,8 +155,9 @@ static int plan_machine(const struct run_spec *spec, struct run_plan *plan, stru
 		return err_set(err, ERR_SYSTEM, errno, "sysinfo");
 	host_mib = MIN((uint64_t)si.totalram * si.mem_unit, limit) >> 20;
 	if (mib > host_mib) {
-		err_set(err, ERR_LIMIT, 0, "--memory: %llu MiB asked for, this host has %llu MiB%s", (unsigned long long)mib,
-			(unsigned long long)host_mib, limit >> 20 == host_mib ? " (limit of its cgroup)" : "");
+		err_set(err, ERR_LIMIT, 0, "--memory: %llu MiB asked for, this host has %llu MiB%s",
+			(unsigned long long)mib, (unsigned long long)host_mib,
+			limit >> 20 == host_mib ? " (limit of its cgroup)" : "");
 		return err_hint(err, "use a smaller --memory");
 	}
 	if (mib < MEMORY_MIB_MIN) {
@@ -202,7 +204,8 @@ static int plan_files(struct run_plan *plan, struct error *err)
 
 	if (!plan->paths.kernel[0]) {
 		err_set(err, ERR_NOT_FOUND, 0, "no guest kernel in %s/lib nor in the build cache", plan->paths.home);
-		return err_hint(err, "run scripts/setup.sh, or set MSB_LIBKRUNFW_PATH to a vmlinux built by kernel/build.sh");
+		return err_hint(
+			err, "run scripts/setup.sh, or set MSB_LIBKRUNFW_PATH to a vmlinux built by kernel/build.sh");
 	}
 	m->kernel_fd = open(plan->paths.kernel, O_RDONLY | O_CLOEXEC);
 	if (m->kernel_fd < 0) {

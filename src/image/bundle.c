@@ -114,10 +114,12 @@ int bundle_scan(int fd, struct bundle *out, struct error *err)
 		if (h[0] == 0)
 			break;
 		if (!checksum_ok(h) || !number(h + 124, 12, &size))
-			return err_set(err, ERR_INVALID, 0, "not a tar archive, or damaged at byte %llu", (unsigned long long)at);
+			return err_set(err, ERR_INVALID, 0, "not a tar archive, or damaged at byte %llu",
+				       (unsigned long long)at);
 		at += BLOCK;
 		if (size > (uint64_t)st.st_size - at)
-			return err_set(err, ERR_INVALID, 0, "the archive is truncated (a member of %llu bytes does not fit)",
+			return err_set(err, ERR_INVALID, 0,
+				       "the archive is truncated (a member of %llu bytes does not fit)",
 				       (unsigned long long)size);
 		if (h[156] == 'x' || h[156] == 'L') {
 			char text[PAX_MAX];

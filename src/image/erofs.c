@@ -255,8 +255,8 @@ static void write_inode(struct writer *w, uint8_t *image, const struct inode *i,
 		memcpy(after, i->e.tail.p, tail);
 }
 
-int erofs_write(struct tree *t, const uint64_t *layer_blocks, uint32_t layer_count, const uint8_t *uuid, struct buf *out,
-		struct error *err)
+int erofs_write(struct tree *t, const uint64_t *layer_blocks, uint32_t layer_count, const uint8_t *uuid,
+		struct buf *out, struct error *err)
 {
 	struct writer w = { .tree = t, .out = out, .at = FIRST_INODE };
 	uint64_t dir_base, total;
@@ -270,7 +270,8 @@ int erofs_write(struct tree *t, const uint64_t *layer_blocks, uint32_t layer_cou
 	total = dir_base + w.dir_blocks;
 	image = w.failed ? NULL : buf_extend(out, total * BLOCK);
 	if (!image)
-		return err_set(err, ERR_LIMIT, 0, "file system metadata does not fit (%llu blocks)", (unsigned long long)total);
+		return err_set(err, ERR_LIMIT, 0, "file system metadata does not fit (%llu blocks)",
+			       (unsigned long long)total);
 	memset(image, 0, total * BLOCK);
 	for (uint32_t i = 0; i < layer_count; i++) {
 		w.layer_base[i] = total;

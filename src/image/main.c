@@ -106,13 +106,15 @@ static char *text(const json_t *j, const char *key)
 /** parse_config() - What running the image needs. */
 static int parse_config(const json_t *j, struct record *r, struct error *err)
 {
-	const json_t *c = json_object_get(j, "config"), *ids = json_object_get(json_object_get(j, "rootfs"), "diff_ids");
+	const json_t *c = json_object_get(j, "config"),
+		     *ids = json_object_get(json_object_get(j, "rootfs"), "diff_ids");
 	const char *created = json_string_value(json_object_get(j, "created"));
 	struct image *m = &r->img;
 	struct tm tm = { 0 };
 
 	snprintf(m->os, sizeof(m->os), "%s", json_string_value(json_object_get(j, "os")) ?: "linux");
-	snprintf(m->architecture, sizeof(m->architecture), "%s", json_string_value(json_object_get(j, "architecture")) ?: "amd64");
+	snprintf(m->architecture, sizeof(m->architecture), "%s",
+		 json_string_value(json_object_get(j, "architecture")) ?: "amd64");
 	if (strcmp(m->os, "linux") != 0 || strcmp(m->architecture, "amd64") != 0)
 		return err_set(err, ERR_UNSUPPORTED, 0, "the image is for %s/%s, this machine runs linux/amd64", m->os,
 			       m->architecture);
@@ -128,12 +130,14 @@ static int parse_config(const json_t *j, struct record *r, struct error *err)
 		return -(int)err->code;
 	m->layer_count = (uint32_t)json_array_size(ids);
 	if (json_array_size(ids) > IMAGE_LAYERS_MAX)
-		return err_set(err, ERR_LIMIT, 0, "the image has %zu layers (limit %d)", json_array_size(ids), IMAGE_LAYERS_MAX);
+		return err_set(err, ERR_LIMIT, 0, "the image has %zu layers (limit %d)", json_array_size(ids),
+			       IMAGE_LAYERS_MAX);
 	m->layers = calloc((size_t)m->layer_count + 1, sizeof(*m->layers));
 	for (uint32_t i = 0; i < m->layer_count; i++) {
 		const char *id = json_string_value(json_array_get(ids, i));
 
-		if (!id || strncmp(id, "sha256:", 7) != 0 || strspn(id + 7, "0123456789abcdef") != DIGEST_HEX || id[7 + DIGEST_HEX])
+		if (!id || strncmp(id, "sha256:", 7) != 0 || strspn(id + 7, "0123456789abcdef") != DIGEST_HEX ||
+		    id[7 + DIGEST_HEX])
 			return err_set(err, ERR_INVALID, 0, "image config: bad diff_id");
 		snprintf(m->layers[i], sizeof(m->layers[i]), "%s", id + 7);
 	}
@@ -178,7 +182,8 @@ static int build_meta(struct load *l, struct record *r, const char *digest, stru
 	for (int i = 0; i < 16; i++) {
 		static const char digits[] = "0123456789abcdef";
 
-		uuid[i] = (uint8_t)((strchr(digits, hex[2 * i]) - digits) << 4 | (strchr(digits, hex[2 * i + 1]) - digits));
+		uuid[i] = (uint8_t)((strchr(digits, hex[2 * i]) - digits) << 4 |
+				    (strchr(digits, hex[2 * i + 1]) - digits));
 	}
 	if (rc == 0)
 		rc = erofs_write(&t, r->layer_blocks, r->img.layer_count, uuid, &meta, err);
@@ -226,7 +231,8 @@ static int store_image(struct load *l, json_t *config, const char *digest, const
 	int rc = r ? parse_config(config, r, err) : err_set(err, ERR_NO_MEMORY, 0, "out of memory");
 
 	if (rc == 0 && blob_count != r->img.layer_count)
-		rc = err_set(err, ERR_INVALID, 0, "manifest names %zu layers, config %u", blob_count, r->img.layer_count);
+		rc = err_set(err, ERR_INVALID, 0, "manifest names %zu layers, config %u", blob_count,
+			     r->img.layer_count);
 	for (uint32_t i = 0; rc == 0 && i < r->img.layer_count; i++) {
 		const struct member *m = bundle_find(&l->bundle, blobs[i]);
 		uint64_t bytes = 0;
@@ -237,9 +243,10 @@ static int store_image(struct load *l, json_t *config, const char *digest, const
 				break;
 			}
 			if (!l->quiet)
-				fprintf(stderr, "layer %u of %u: %.12s, %llu KiB\n", i + 1, r->img.layer_count, r->img.layers[i],
-					(unsigned long long)m->size / 1024);
-			rc = layer_unpack(l->layers, l->bundle.fd, m, digests[i], r->img.layers[i], &r->layer_blocks[i], &bytes, err);
+				fprintf(stderr, "layer %u of %u: %.12s, %llu KiB\n", i + 1, r->img.layer_count,
+					r->img.layers[i], (unsigned long long)m->size / 1024);
+			rc = layer_unpack(l->layers, l->bundle.fd, m, digests[i], r->img.layers[i], &r->layer_blocks[i],
+					  &bytes, err);
 		}
 		r->img.size_bytes += bytes;
 	}
@@ -282,7 +289,8 @@ static int load_docker(struct load *l, struct error *err)
 		json_t *config;
 
 		if (!config_name || n > IMAGE_LAYERS_MAX) {
-			rc = err_set(err, ERR_INVALID, 0, "manifest.json: no Config, or more than %d layers", IMAGE_LAYERS_MAX);
+			rc = err_set(err, ERR_INVALID, 0, "manifest.json: no Config, or more than %d layers",
+				     IMAGE_LAYERS_MAX);
 			break;
 		}
 		for (size_t k = 0; k < n; k++)
@@ -291,9 +299,12 @@ static int load_docker(struct load *l, struct error *err)
 		rc = config ? 0 : -(int)err->code;
 		digest_hex(config_raw.data, config_raw.len, digest);
 		/* The name of the config is its digest: the one check this format offers for it. */
-		if (rc == 0 && strspn(config_name, "0123456789abcdef") == DIGEST_HEX && strncmp(config_name, digest, DIGEST_HEX) != 0)
-			rc = err_set(err, ERR_INVALID, 0, "the image config is sha256:%.12s..., expected sha256:%.12s...: the archive is damaged",
-				     digest, config_name);
+		if (rc == 0 && strspn(config_name, "0123456789abcdef") == DIGEST_HEX &&
+		    strncmp(config_name, digest, DIGEST_HEX) != 0)
+			rc = err_set(
+				err, ERR_INVALID, 0,
+				"the image config is sha256:%.12s..., expected sha256:%.12s...: the archive is damaged",
+				digest, config_name);
 		if (rc == 0)
 			rc = store_image(l, config, digest, blobs, digests, n, err);
 		for (size_t k = 0; rc == 0 && k < json_array_size(tags); k++) {
@@ -348,7 +359,8 @@ static int load_manifest(struct load *l, const json_t *manifest, const char *pat
 	const char *blobs[IMAGE_LAYERS_MAX], *digests[IMAGE_LAYERS_MAX];
 	char (*names)[96] = calloc(n + 1, sizeof(*names)), config_path[96];
 	json_t *config = NULL;
-	int rc = names && n <= IMAGE_LAYERS_MAX ? 0 : err_set(err, ERR_LIMIT, 0, "more than %d layers", IMAGE_LAYERS_MAX);
+	int rc = names && n <= IMAGE_LAYERS_MAX ? 0
+						: err_set(err, ERR_LIMIT, 0, "more than %d layers", IMAGE_LAYERS_MAX);
 
 	for (size_t i = 0; rc == 0 && i < n; i++) {
 		rc = blob_path(json_array_get(layers, i), names[i], err);
@@ -374,12 +386,15 @@ static int load_index(struct load *l, const json_t *index, const char *outer_ref
 	const json_t *list = json_object_get(index, "manifests");
 	json_t *item;
 	size_t i;
-	int rc = depth > INDEX_DEPTH_MAX ? err_set(err, ERR_LIMIT, 0, "indexes nested more than %d deep", INDEX_DEPTH_MAX) : 0;
+	int rc = depth > INDEX_DEPTH_MAX
+			 ? err_set(err, ERR_LIMIT, 0, "indexes nested more than %d deep", INDEX_DEPTH_MAX)
+			 : 0;
 
 	json_array_foreach(list, i, item) {
 		const json_t *platform = json_object_get(item, "platform");
 		const char *arch = json_string_value(json_object_get(platform, "architecture"));
-		const char *ref = json_string_value(json_object_get(json_object_get(item, "annotations"), "org.opencontainers.image.ref.name"));
+		const char *ref = json_string_value(
+			json_object_get(json_object_get(item, "annotations"), "org.opencontainers.image.ref.name"));
 		char path[96];
 		json_t *j;
 
@@ -502,7 +517,8 @@ static int run_load(struct load *l, const char *home, const char *path, struct e
 		rc = index ? load_index(l, index, NULL, 0, err) : -(int)err->code;
 		json_decref(index);
 	} else if (rc == 0) {
-		rc = err_set(err, ERR_INVALID, 0, "neither manifest.json (docker save) nor index.json (OCI) is in the archive");
+		rc = err_set(err, ERR_INVALID, 0,
+			     "neither manifest.json (docker save) nor index.json (OCI) is in the archive");
 	}
 	if (rc == 0 && !l->loaded)
 		rc = err_set(err, ERR_UNSUPPORTED, 0, "the archive has no image for linux/amd64");

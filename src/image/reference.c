@@ -74,7 +74,8 @@ int reference_normalise(const char *typed, char out[REFERENCE_MAX], struct error
 		return bad(typed, "bad tag", err);
 	if (!check_repository(rest, (size_t)((colon ? colon : end) - rest)))
 		return bad(typed, "the name must be lower-case letters, digits, and . _ - / between them", err);
-	if (at && (strncmp(at, "@sha256:", 8) != 0 || strspn(at + 8, "0123456789abcdef") != DIGEST_HEX || at[8 + DIGEST_HEX]))
+	if (at &&
+	    (strncmp(at, "@sha256:", 8) != 0 || strspn(at + 8, "0123456789abcdef") != DIGEST_HEX || at[8 + DIGEST_HEX]))
 		return bad(typed, "the digest must be sha256: and 64 hex digits", err);
 	if (strcmp(registry, "docker.io") == 0 && !memchr(rest, '/', (size_t)(end - rest)))
 		library = "library/";

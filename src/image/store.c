@@ -168,7 +168,7 @@ int image_store_list(struct image_store *s, struct image ***out, size_t *count, 
 		if (read_ref(s, e->d_name, digest, &why) < 0 || load_record(s, digest, r, &why) < 0) {
 			bool gone = why.code == ERR_NOT_FOUND || why.code == ERR_INVALID;
 
-			/* One that is gone or damaged does not hide the others; one that cannot be read now is needed. */
+			/* One that is gone or damaged does not hide the others; one that cannot be read is needed. */
 			if (gone) {
 				err_clear(&why);
 				continue;

@@ -221,7 +221,8 @@ static bool clean_path(const char *raw, char *out, struct index_bytes *b, struct
 	b->p = (uint8_t *)out;
 	b->n = (uint32_t)n;
 	if (!index_check_path(b)) {
-		err_set(err, ERR_LIMIT, 0, "the layer has a path with a name over 255 bytes or over %u levels", LAYER_DEPTH_MAX);
+		err_set(err, ERR_LIMIT, 0, "the layer has a path with a name over 255 bytes or over %u levels",
+			LAYER_DEPTH_MAX);
 		return false;
 	}
 	return true;
@@ -412,8 +413,9 @@ static int check_digest(EVP_MD_CTX *ctx, const char *want, const char *what, str
 	EVP_DigestFinal_ex(ctx, sum, NULL);
 	to_hex(sum, hex);
 	if (want && strcmp(want, hex) != 0)
-		return err_set(err, ERR_INVALID, 0, "%s is sha256:%.12s..., expected sha256:%.12s...: the archive is damaged", what,
-			       hex, want);
+		return err_set(err, ERR_INVALID, 0,
+			       "%s is sha256:%.12s..., expected sha256:%.12s...: the archive is damaged", what, hex,
+			       want);
 	return 0;
 }
 
