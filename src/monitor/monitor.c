@@ -7,7 +7,8 @@
  *  - with KVM a further thread sits in kvm_run(), which makes the vCPU threads; with QEMU the virtual CPU is the
  *    child process and every device is served to it over vhost-user.
  *
- * The process ends with _exit() by its parent stub: threads are not joined, memory is not freed.
+ * A QEMU that hangs up on a device without ending is ended. The process ends with _exit() of whoever called
+ * monitor_main(): threads are not joined, memory is not freed.
  */
 #include "monitor/monitor.h"
 

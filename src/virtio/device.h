@@ -4,7 +4,7 @@
  * transport (mmio.c in our KVM monitor, vhost_user.c towards QEMU) negotiates, activates and delivers doorbells.
  *
  * Threads: each device belongs to one event loop (device->loop). Doorbells and back-end events arrive on it. The
- * mmio transport calls activate and reset from a vCPU thread; so every entry into a device, from either side, holds
+ * mmio transport sets up and resets from a vCPU thread; so every entry into a device, from either side, holds
  * device->lock (transports and device source handlers take it; ops are called with it held).
  */
 #ifndef MSB_VIRTIO_DEVICE_H
