@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+// sources: src/hypervisor/kvm/boot.c src/hypervisor/kvm/cpu.c src/virtio/memory.c
+// sources: src/base/error.c src/base/log.c src/base/fd.c src/base/buf.c
 /* Fuzz the kernel loader: any file must end in success or a set error, within guest memory (AddressSanitizer). */
 #include <stdint.h>
 #include <stdlib.h>
