@@ -187,7 +187,7 @@ static int add(struct tree *t, uint32_t layer, const struct index_entry *e, stru
 	bool found;
 
 	if (e->path.n == 0) {
-		if (S_ISDIR(e->mode)) {
+		if (e->kind == INDEX_NODE && S_ISDIR(e->mode)) {
 			t->root->inode->e = *e;
 			t->root->inode->layer = layer;
 		}

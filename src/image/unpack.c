@@ -25,7 +25,6 @@
 #define CHUNK (256 * 1024)
 #define LAYER_BYTES_MAX (10ULL << 30)
 #define FILE_BYTES_MAX (5ULL << 30)
-#define XATTRS_MAX 60000u
 
 enum compression { PLAIN, GZIP, ZSTD };
 
@@ -197,18 +196,20 @@ static bool xattr_entry(struct buf *out, const char *name, const void *value, si
 /** clean_path() - Strip "./" and "/", squeeze doubles; refuse "..". Return: false with the error set. */
 static bool clean_path(const char *raw, char *out, struct index_bytes *b, struct error *err)
 {
+	const char *whole = raw;
 	size_t n = 0;
 
 	while (*raw) {
 		size_t len = strcspn(raw, "/");
 
 		if (len == 2 && raw[0] == '.' && raw[1] == '.') {
-			err_set(err, ERR_INVALID, 0, "the layer has a path with \"..\"");
+			err_set(err, ERR_INVALID, 0, "the layer has a path with \"..\": %.300s", whole);
 			return false;
 		}
 		if (len && !(len == 1 && raw[0] == '.')) {
 			if (n + len + 2 > LAYER_PATH_MAX) {
-				err_set(err, ERR_LIMIT, 0, "the layer has a path longer than %u bytes", LAYER_PATH_MAX);
+				err_set(err, ERR_LIMIT, 0, "the layer has a path longer than %u bytes: %.60s...", LAYER_PATH_MAX,
+					whole);
 				return false;
 			}
 			if (n)
@@ -221,8 +222,8 @@ static bool clean_path(const char *raw, char *out, struct index_bytes *b, struct
 	b->p = (uint8_t *)out;
 	b->n = (uint32_t)n;
 	if (!index_check_path(b)) {
-		err_set(err, ERR_LIMIT, 0, "the layer has a path with a name over 255 bytes or over %u levels",
-			LAYER_DEPTH_MAX);
+		err_set(err, ERR_LIMIT, 0, "the layer has a path with a name over 255 bytes or over %u levels: %.60s...",
+			LAYER_DEPTH_MAX, whole);
 		return false;
 	}
 	return true;
@@ -278,7 +279,7 @@ static bool one_entry(struct layer *l, struct archive *a, struct archive_entry *
 {
 	static char path[LAYER_PATH_MAX + 1], link[LAYER_PATH_MAX + 1];
 	static uint8_t tail[INDEX_BLOCK];
-	struct buf xattrs = BUF_INIT(XATTRS_MAX);
+	struct buf xattrs = BUF_INIT(INDEX_XATTRS_MAX);
 	const char *raw = archive_entry_pathname(ae), *hard = archive_entry_hardlink(ae), *base, *name;
 	struct index_entry e = { .kind = INDEX_NODE };
 	const void *value;
@@ -321,7 +322,7 @@ static bool one_entry(struct layer *l, struct archive *a, struct archive_entry *
 		err_set(l->err, ERR_INVALID, 0, "%s: owner or group out of range", path);
 		return false;
 	}
-	e.mode = (uint32_t)archive_entry_mode(ae);
+	e.mode = (uint32_t)archive_entry_mode(ae) & (S_IFMT | 07777);
 	e.uid = (uint32_t)archive_entry_uid(ae);
 	e.gid = (uint32_t)archive_entry_gid(ae);
 	e.mtime_s = archive_entry_mtime(ae);
@@ -369,6 +370,10 @@ static bool one_entry(struct layer *l, struct archive *a, struct archive_entry *
 		return false;
 	}
 	ok = !S_ISREG(e.mode) || store_data(l, a, ae, &e, tail);
+	if (ok && !index_check(&e)) {
+		err_set(l->err, ERR_INVALID, 0, "%s: no file, directory, link, device or fifo", path);
+		ok = false;
+	}
 	ok = ok && index_append(&l->index, &e);
 	buf_free(&xattrs);
 	return ok;
