@@ -33,14 +33,23 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		snprintf(text, sizeof(text), "%06o", sum);
 		memcpy(copy + at + 148, text, 7);
 	}
-	fd = fd_memfd("fuzz-tar", 0, false);
+	fd = fd_memfd("fuzz-bundle", 0, false);
 	if (fd < 0 || fd_write_full(fd, copy, size) < 0)
 		abort();
-	if (bundle_scan(fd, &a, &err) == 0)
-		for (size_t i = 0; i < a.count && i < 20; i++)
-			if (a.members[i].offset + a.members[i].size > size ||
-			    (bundle_read(&a, a.members[i].name, &out, NULL) < 0 && out.len > size * 20))
+	if (bundle_scan(fd, &a, &err) == 0) {
+		for (size_t i = 0; i < a.count; i++) {
+			const struct member *m = &a.members[i];
+
+			if (m->offset > size || m->size > size - m->offset || !memchr(m->name, 0, sizeof(m->name)) ||
+			    !memchr(m->link, 0, sizeof(m->link)))
 				abort();
+		}
+		for (size_t i = 0; i < a.count && i < 20; i++, out.len = 0)
+			if (bundle_read(&a, a.members[i].name, &out, NULL) == 0 && out.len > size)
+				abort();
+	} else if (!err.code) {
+		abort();
+	}
 	bundle_free(&a);
 	buf_free(&out);
 	close(fd);
