@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +32,8 @@
 #define TAGS_MAX 64
 #define INDEX_DEPTH_MAX 32
 #define DESCRIPTORS_MAX 4096 /* indexes that name each other twice at each of 32 levels would never end */
-#define ARCHIVE_BYTES_MAX (64LL << 30) /* of standard input, or unpacked */
+#define ARCHIVE_BYTES_MAX (64ULL << 30) /* of standard input, or unpacked */
+#define PADDING_MAX (1u << 20) /* behind the end of an archive */
 #define META_BYTES_MAX (2ULL << 30)
 
 struct load {
@@ -421,54 +423,77 @@ static int load_index(struct load *l, const json_t *index, const char *outer_ref
 	return rc;
 }
 
-/** gunzip() - A compressed archive into an unlinked temporary file. */
-static int gunzip(int fd, int cache, struct error *err)
+/** is_zero() - Nothing but zero bytes. */
+static bool is_zero(const uint8_t *p, size_t n)
 {
-	_cleanup_fd_ int out = openat(cache, ".", O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
-	gzFile gz = gzdopen(dup(fd), "rb");
-	static uint8_t chunk[1 << 18];
-	int n = out < 0 || !gz ? -1 : 1;
-	long long total = 0;
-
-	while (n > 0) {
-		n = gzread(gz, chunk, sizeof(chunk));
-		total += n;
-		if (n > 0 && (total > ARCHIVE_BYTES_MAX || fd_write_full(out, chunk, (size_t)n) < 0))
-			n = -1;
-	}
-	if (gz)
-		gzclose(gz);
-	if (n < 0)
-		return err_set(err, ERR_INVALID, errno, "decompress the archive");
-	return TAKE_FD(out);
+	return n && p[0] == 0 && memcmp(p, p + 1, n - 1) == 0;
 }
 
-/** open_archive() - The file, or standard input spooled; decompressed when gzip. */
+/**
+ * spool() - Standard input or a gzip file, as a plain unlinked temporary file. It ends where the tar ends, whatever
+ * follows; long runs of zeroes become holes.
+ */
+static int spool(int fd, int cache, struct error *err)
+{
+	_cleanup_fd_ int out = openat(cache, ".", O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
+	gzFile gz = out < 0 ? NULL : gzdopen(dup(fd), "rb"); /* passes on what is not compressed */
+	static uint8_t chunk[1 << 18];
+	struct bundle_watch watch = { 0 };
+	uint64_t total = 0;
+	int n, rc = 0;
+
+	if (!gz)
+		return err_set(err, err_from_errno(errno), errno, "create a temporary file in MSB_HOME");
+	while (rc == 0 && !watch.ended && (n = gzread(gz, chunk, sizeof(chunk))) > 0) {
+		rc = bundle_feed(&watch, chunk, (size_t)n, ARCHIVE_BYTES_MAX, err);
+		if (rc == 0 && is_zero(chunk, (size_t)n))
+			lseek(out, n, SEEK_CUR);
+		else if (rc == 0 && fd_write_full(out, chunk, (size_t)n) < 0)
+			rc = err_set(err, err_from_errno(errno), errno, "store the archive");
+		total += (uint64_t)n;
+	}
+	/* The writer of a pipe may still be at the padding: let it finish. */
+	for (uint64_t rest = 0; rc == 0 && watch.ended && rest < PADDING_MAX; rest += (uint64_t)n) {
+		n = gzread(gz, chunk, sizeof(chunk));
+		if (n <= 0)
+			break;
+	}
+	if (rc == 0 && !watch.ended) {
+		int zerr = Z_OK, e = errno;
+
+		gzerror(gz, &zerr);
+		if (zerr == Z_ERRNO)
+			rc = err_set(err, err_from_errno(e), e, "read the archive");
+		else if (zerr != Z_OK)
+			rc = err_set(err, ERR_INVALID, 0, "the archive's gzip data is %s",
+				     zerr == Z_BUF_ERROR ? "truncated" : "damaged");
+	}
+	if (rc == 0 && ftruncate(out, (off_t)total) < 0)
+		rc = err_set(err, err_from_errno(errno), errno, "store the archive");
+	gzclose(gz);
+	return rc < 0 ? rc : TAKE_FD(out);
+}
+
+/** open_archive() - The file; standard input, and what is compressed, as a temporary one. */
 static int open_archive(const char *path, int cache, struct error *err)
 {
 	_cleanup_fd_ int fd = -1;
-	static uint8_t chunk[1 << 18];
 	uint8_t magic[2] = { 0 };
 	struct stat st;
-	ssize_t n;
+	int rc;
 
-	if (path) {
-		fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-		if (fd < 0 || fstat(fd, &st) < 0)
-			return err_set(err, err_from_errno(errno), errno, "open %s", path);
-		if (!S_ISREG(st.st_mode))
-			return err_set(err, ERR_INVALID, 0, "%s is not a regular file", path);
-	} else {
-		fd = openat(cache, ".", O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
-		while (fd >= 0 && (n = fd_read_full(STDIN_FILENO, chunk, sizeof(chunk))) > 0)
-			if (fd_write_full(fd, chunk, (size_t)n) < 0)
-				return err_set(err, err_from_errno(errno), errno, "store the archive");
-		if (fd < 0)
-			return err_set(err, err_from_errno(errno), errno, "create a temporary file");
+	if (!path)
+		return spool(STDIN_FILENO, cache, err);
+	fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return err_set(err, err_from_errno(errno), errno, "open %s", path);
+	if (!S_ISREG(st.st_mode)) {
+		err_set(err, ERR_INVALID, 0, "%s is not a regular file", path);
+		return err_hint(err, "give the archive's file, or pipe it in: msb load < FILE");
 	}
 	if (fd_pread_full(fd, magic, 2, 0) == 2 && magic[0] == 0x1f && magic[1] == 0x8b) {
-		lseek(fd, 0, SEEK_SET);
-		return gunzip(fd, cache, err);
+		rc = spool(fd, cache, err);
+		return rc < 0 ? err_wrap(err, "load %s", path) : rc;
 	}
 	return TAKE_FD(fd);
 }
@@ -532,6 +557,25 @@ static int run_load(struct load *l, const char *home, const char *path, struct e
 	return rc < 0 && path ? err_wrap(err, "load %s", path) : rc;
 }
 
+/** hint_of() - What to do about a failure: what its place knew, what its errno says, or what its class suggests. */
+static const char *hint_of(const struct error *err)
+{
+	const char *advice = err->hint[0] ? err->hint : err_advice(err);
+
+	if (advice)
+		return advice;
+	switch ((int)err->code) {
+	case ERR_INVALID:
+		return "make or copy the archive again, with docker save, skopeo, buildah or umoci";
+	case ERR_LIMIT:
+		return "images beyond this limit are not loaded: make the image smaller";
+	case ERR_UNSUPPORTED:
+		return "save the image for linux/amd64";
+	default:
+		return "msb doctor says what this host lacks";
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static struct load l;
@@ -540,6 +584,7 @@ int main(int argc, char **argv)
 	int i = 2;
 
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	sigaction(SIGXFSZ, &(struct sigaction){ .sa_handler = SIG_IGN }, NULL); /* a write says EFBIG then */
 	setrlimit(RLIMIT_CPU, &cpu);
 	setrlimit(RLIMIT_CORE, &core);
 	if (confine_deny_dangerous(CONFINE_DENY_FORK, &err) < 0) {
@@ -559,9 +604,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	if (run_load(&l, argv[i], i + 1 < argc ? argv[i + 1] : NULL, &err) < 0) {
-		fprintf(stderr, "error: %s\n", err.text);
-		if (err.hint[0])
-			fprintf(stderr, "  → %s\n", err.hint);
+		fprintf(stderr, "error: %s\n  → %s\n", err.text, hint_of(&err));
 		return 1;
 	}
 	return 0;

@@ -25,6 +25,7 @@
 #define CHUNK (256 * 1024)
 #define LAYER_BYTES_MAX (10ULL << 30)
 #define FILE_BYTES_MAX (5ULL << 30)
+#define TRAILING_BYTES_MAX (1u << 20) /* of zeroes, which fill a tar up to its record size */
 
 enum compression { PLAIN, GZIP, ZSTD };
 
@@ -233,6 +234,7 @@ static bool clean_path(const char *raw, char *out, struct index_bytes *b, struct
 static bool store_data(struct layer *l, struct archive *a, struct archive_entry *ae, struct index_entry *e,
 		       uint8_t tail[INDEX_BLOCK])
 {
+	static const uint8_t zeroes[INDEX_BLOCK];
 	uint64_t done = 0;
 	size_t have = 0;
 
@@ -255,7 +257,9 @@ static bool store_data(struct layer *l, struct archive *a, struct archive_entry 
 		done += (uint64_t)n;
 		if (have == INDEX_BLOCK || (done == e->size && have > INDEX_TAIL_MAX)) {
 			memset(tail + have, 0, INDEX_BLOCK - have);
-			if (fd_write_full(l->data, tail, INDEX_BLOCK) < 0) {
+			/* Zeroes stay a hole: a file of nothing else costs no disk. */
+			if (memcmp(tail, zeroes, INDEX_BLOCK) != 0 &&
+			    fd_pwrite_full(l->data, tail, INDEX_BLOCK, (off_t)(l->blocks * INDEX_BLOCK)) < 0) {
 				err_set(l->err, err_from_errno(errno), errno, "write the layer");
 				return false;
 			}
@@ -385,6 +389,7 @@ static int read_tar(struct layer *l)
 	struct archive *a = archive_read_new();
 	struct archive_entry *ae;
 	int rc = a ? ARCHIVE_OK : ARCHIVE_FATAL;
+	uint64_t end;
 
 	if (a) {
 		archive_read_support_format_tar(a);
@@ -404,8 +409,11 @@ static int read_tar(struct layer *l)
 			a && archive_error_string(a) ? archive_error_string(a) : "unknown");
 	if (a)
 		archive_read_free(a);
+	end = l->s->total;
 	while (!l->err->code && decompress(l->s) > 0)
-		;
+		if (l->s->total - end > TRAILING_BYTES_MAX)
+			err_set(l->err, ERR_LIMIT, 0, "the layer goes on for more than %u KiB after its end",
+				TRAILING_BYTES_MAX >> 10);
 	return l->err->code ? -(int)l->err->code : 0;
 }
 
@@ -430,7 +438,7 @@ static int commit(struct layer *l, int dir, const char *data_tmp, const char *di
 	char name[96];
 
 	snprintf(name, sizeof(name), "%s.index", diff_id);
-	if (fsync(l->data) < 0)
+	if (ftruncate(l->data, (off_t)(l->blocks * INDEX_BLOCK)) < 0 || fsync(l->data) < 0)
 		return err_set(l->err, err_from_errno(errno), errno, "write the layer");
 	if (file_write_atomic(dir, name, l->index.data, l->index.len, 0600, l->err) < 0)
 		return -(int)l->err->code;

@@ -17,7 +17,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static uint8_t copy[1 << 16];
 	struct error err = ERROR_INIT;
 	struct buf out = BUF_INIT(1 << 20);
+	struct bundle_watch watch = { 0 };
 	struct bundle a;
+	size_t cut = size ? data[0] * 3 % (size + 1) : 0;
+	bool followed;
 	int fd;
 
 	if (size > sizeof(copy))
@@ -36,7 +39,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	fd = fd_memfd("fuzz-bundle", 0, false);
 	if (fd < 0 || fd_write_full(fd, copy, size) < 0)
 		abort();
+	/* However it arrives, what can be scanned can be followed. */
+	followed = bundle_feed(&watch, copy, cut, 1ULL << 40, NULL) == 0 &&
+		   bundle_feed(&watch, copy + cut, size - cut, 1ULL << 40, NULL) == 0;
 	if (bundle_scan(fd, &a, &err) == 0) {
+		if (!followed)
+			abort();
 		for (size_t i = 0; i < a.count; i++) {
 			const struct member *m = &a.members[i];
 
