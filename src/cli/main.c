@@ -134,8 +134,10 @@ static int dispatch(int count, char **args)
 	if (strcmp(args[0], "help") == 0)
 		return help_args[0][0] == '-' ? top_help() : dispatch(2, help_args);
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-		if (strcmp(args[0], commands[i].name) == 0)
+		if (strcmp(args[0], commands[i].name) == 0) {
+			set_command(commands[i].name);
 			return commands[i].run(count - 1, args + 1);
+		}
 	if (strcmp(args[0], "image") == 0)
 		return image_command(count - 1, args + 1);
 	return unknown_command(args[0]);

@@ -208,6 +208,8 @@ static int run_session(const struct run_spec *spec, bool quiet)
 	if (engine_run_start(spec, cancel, &s, &err) < 0) {
 		if (err.code == ERR_CANCELLED)
 			return cancelled_status(cancel);
+		if (err.code == ERR_USAGE)
+			return usage_error(&err);
 		print_error(&err);
 		return exit_status(&err);
 	}
@@ -256,6 +258,8 @@ int command_run(int argc, char **argv)
 	}
 	for (size_t i = 0; i < o.env_files.count; i++)
 		if (add_env_file(&env, o.env_files.item[i], &err) < 0) {
+			if (err.code == ERR_USAGE)
+				return usage_error(&err);
 			print_error(&err);
 			return exit_status(&err);
 		}
@@ -282,7 +286,7 @@ int command_run(int argc, char **argv)
 		err_set(&err, ERR_USAGE, 0, "--workdir: \"%s\" is not an absolute path", o.workdir);
 		return usage_error(&err);
 	}
-	if (engine_paths(&paths, &err) < 0) {
+	if (engine_paths(&paths, ENGINE_WRITE, &err) < 0) {
 		print_error(&err);
 		return EXIT_MSB_FAILED;
 	}

@@ -27,8 +27,13 @@ struct engine_paths {
 /** engine_use_agent() - The agent's initramfs (linked into the program). Once, at start; borrowed for ever. */
 void engine_use_agent(const void *initramfs, size_t size);
 
-/** engine_paths() - Find and create what every command needs. */
-int engine_paths(struct engine_paths *out, struct error *err);
+enum engine_access {
+	ENGINE_READ,  /* nothing is made: a read-only or missing state folder will do */
+	ENGINE_WRITE, /* the state folder is made, and must be ours to write */
+};
+
+/** engine_paths() - Find what every command needs. On failure too, out holds what was found. */
+int engine_paths(struct engine_paths *out, enum engine_access how, struct error *err);
 
 /** What `run` needs to know; strings and arrays are borrowed. Zero means: the default. */
 struct run_spec {

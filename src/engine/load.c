@@ -54,13 +54,20 @@ int engine_load(const struct engine_paths *paths, const char *path, const char *
 			return err_set(err, ERR_SYSTEM, errno, "wait for %s", paths->helper);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return 0;
-	if (WIFEXITED(status) && WEXITSTATUS(status) == 127)
-		return err_set(err, ERR_SYSTEM, 0, "%s cannot be started", paths->helper);
+	if (WIFEXITED(status) && WEXITSTATUS(status) != 1) {
+		if (WEXITSTATUS(status) == 127)
+			err_set(err, ERR_SYSTEM, 0, "%s cannot be started", paths->helper);
+		else
+			err_set(err, ERR_SYSTEM, 0, "%s ended with status %d", paths->helper, WEXITSTATUS(status));
+		return err_hint(err, "it must be of the same build as msb: copy both, or run scripts/setup.sh again");
+	}
 	if (WIFSIGNALED(status) && (WTERMSIG(status) == SIGINT || WTERMSIG(status) == SIGTERM))
 		return err_set(err, ERR_CANCELLED, 0, "load was interrupted; nothing was kept");
-	if (WIFSIGNALED(status))
-		return err_set(err, ERR_INTERNAL, 0, "msb-image ended by signal %d; nothing was kept",
-			       WTERMSIG(status));
+	if (WIFSIGNALED(status)) {
+		err_set(err, ERR_INTERNAL, 0, "msb-image was ended by signal %d (%s); nothing was kept", WTERMSIG(status),
+			strsignal(WTERMSIG(status)));
+		return err_hint(err, "see whether a limit did it: ulimit -a, or dmesg when memory ran out");
+	}
 	/* The helper has printed its own error; an empty text tells the caller not to print a second one. */
 	err_set(err, ERR_INVALID, 0, "%s", "");
 	return -(int)ERR_INVALID;

@@ -67,13 +67,16 @@ static void find_kernel(struct engine_paths *out)
 		return;
 	}
 	snprintf(dir, sizeof(dir), "%s/lib", out->home);
-	search_dir(dir, "libkrunfw-", ".vmlinux", false, out->kernel, sizeof(out->kernel));
+	if (out->home[0])
+		search_dir(dir, "libkrunfw-", ".vmlinux", false, out->kernel, sizeof(out->kernel));
 	if (out->kernel[0])
 		return;
 	if (cache && *cache)
 		snprintf(dir, sizeof(dir), "%s/microsandbox/kernel", cache);
+	else if (home && *home)
+		snprintf(dir, sizeof(dir), "%s/.cache/microsandbox/kernel", home);
 	else
-		snprintf(dir, sizeof(dir), "%s/.cache/microsandbox/kernel", home ? home : "");
+		return;
 	search_dir(dir, "", "vmlinux", true, out->kernel, sizeof(out->kernel));
 }
 
@@ -114,7 +117,7 @@ static void find_helper(struct engine_paths *out)
 			snprintf(out->helper, sizeof(out->helper), "%.1000s/msb-image", self);
 		}
 	}
-	if (access(out->helper, X_OK) < 0)
+	if (access(out->helper, X_OK) < 0 && out->home[0])
 		snprintf(out->helper, sizeof(out->helper), "%.1000s/bin/msb-image", out->home);
 	if (access(out->helper, X_OK) < 0)
 		out->helper[0] = '\0';
@@ -159,37 +162,47 @@ static void given_qemu(const char *given, char *out, size_t size)
 		snprintf(out, size, "%s", real);
 }
 
-int engine_paths(struct engine_paths *out, struct error *err)
+/** prepare_home() - The state folder exists with its parts, and can be written. */
+static int prepare_home(const struct engine_paths *p, struct error *err)
 {
-	const char *given;
 	static const char *const folders[] = { "", "/sandboxes", "/cache" };
 	char path[PATH_MAX];
-	struct stat st;
 
-	memset(out, 0, sizeof(*out));
-	if (choose_home(out->home, sizeof(out->home), err) < 0)
-		return -(int)err->code;
 	for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
-		snprintf(path, sizeof(path), "%s%s", out->home, folders[i]);
+		snprintf(path, sizeof(path), "%s%s", p->home, folders[i]);
 		if (dir_make_parents(path, 0700, err) < 0)
 			return err_hint(err, "choose another place with MSB_HOME");
 	}
-	if (stat(out->home, &st) == 0 && st.st_uid != geteuid()) {
-		err_set(err, ERR_PERMISSION, 0, "%s belongs to another user (uid %u)", out->home, st.st_uid);
-		return err_hint(err, "set MSB_HOME to a folder of your own");
-	}
-	if (access(out->home, W_OK) < 0) {
-		err_set(err, ERR_PERMISSION, errno, "%s cannot be written", out->home);
+	if (access(p->home, W_OK) < 0) {
+		err_set(err, ERR_PERMISSION, errno, "%s cannot be written", p->home);
 		return err_hint(err, "choose another place with MSB_HOME");
 	}
-	find_kernel(out);
-	given = getenv("MSB_QEMU_PATH");
+	return 0;
+}
+
+int engine_paths(struct engine_paths *out, enum engine_access how, struct error *err)
+{
+	const char *given = getenv("MSB_QEMU_PATH");
+	struct stat st;
+	int rc;
+
+	memset(out, 0, sizeof(*out));
+	rc = choose_home(out->home, sizeof(out->home), err);
+	if (rc < 0)
+		out->home[0] = '\0';
 	if (given && *given)
 		given_qemu(given, out->qemu, sizeof(out->qemu));
 	else
 		find_program("qemu-system-x86_64", out->qemu, sizeof(out->qemu));
 	find_helper(out);
-	return 0;
+	if (rc == 0 && stat(out->home, &st) == 0 && st.st_uid != geteuid()) {
+		err_set(err, ERR_PERMISSION, 0, "%s belongs to another user (uid %u)", out->home, st.st_uid);
+		rc = err_hint(err, "set MSB_HOME to a folder of your own");
+	}
+	if (rc == 0 && how == ENGINE_WRITE)
+		rc = prepare_home(out, err);
+	find_kernel(out);
+	return rc;
 }
 
 void engine_sweep(const struct engine_paths *paths)

@@ -109,6 +109,28 @@ static enum err_code failure_code(uint64_t kind)
 	}
 }
 
+/** guest_hint() - What to do about a failure the guest reported; 126 and 127 say all there is. */
+static const char *guest_hint(uint64_t kind)
+{
+	switch (kind) {
+	case MSG_FAIL_NOT_FOUND:
+	case MSG_FAIL_NOT_EXECUTABLE:
+		return "";
+	case MSG_FAIL_BAD_CWD:
+		return "choose a folder of the image with -w";
+	case MSG_FAIL_BAD_USER:
+		return "choose a user of the image with -u, or numbers: -u 1000:1000";
+	case MSG_FAIL_RLIMIT:
+		return "use a smaller value with --rlimit";
+	case MSG_FAIL_BAD_ARGS:
+		return "use fewer or shorter arguments and environment variables";
+	case MSG_FAIL_NO_MEMORY:
+		return "give the machine more memory with -m";
+	default:
+		return "msb doctor says what this host lacks";
+	}
+}
+
 /** set_guest_error() - A failure text made by the guest: cut here, its control characters are err_set()'s business. */
 static int set_guest_error(const uint8_t *body, size_t n, struct error *err)
 {
@@ -116,7 +138,8 @@ static int set_guest_error(const uint8_t *body, size_t n, struct error *err)
 
 	if (!msg_decode_failed(body, n, &m))
 		return err_set(err, ERR_PROTOCOL, 0, "the sandbox sent a broken message");
-	return err_set(err, failure_code(m.kind), (int)(m.sys_errno & 0xfff), "%.400s", m.text ? m.text : "");
+	err_set(err, failure_code(m.kind), (int)(m.sys_errno & 0xfff), "%.400s", m.text ? m.text : "");
+	return err_hint(err, "%s", guest_hint(m.kind));
 }
 
 /** read_frame() - One frame from a readable socket, not a byte more. Blocks only within a frame. */

@@ -35,7 +35,8 @@ struct image_store *image_store_open(int home_fd, struct error *err)
 		return NULL;
 	}
 	for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
-		if (mkdirat(home_fd, folders[i], 0700) < 0 && errno != EEXIST) {
+		/* One that cannot be written may still be read. */
+		if (mkdirat(home_fd, folders[i], 0700) < 0 && errno != EEXIST && errno != EROFS && errno != EACCES) {
 			err_set(err, err_from_errno(errno), errno, "create %s in MSB_HOME", folders[i]);
 			free(s);
 			return NULL;
@@ -155,9 +156,11 @@ int image_store_list(struct image_store *s, struct image ***out, size_t *count, 
 
 	*count = 0;
 	if (!dir || !r) {
+		int sys_errno = r ? errno : ENOMEM;
+
 		if (dir)
 			closedir(dir);
-		return err_set(err, ERR_SYSTEM, errno, "read cache/refs");
+		return err_set(err, err_from_errno(sys_errno), sys_errno, "read cache/refs in MSB_HOME");
 	}
 	while ((e = readdir(dir))) {
 		char name[REFERENCE_MAX], digest[DIGEST_HEX + 1];
