@@ -40,7 +40,8 @@ int kernel_file_open(const struct engine_paths *paths, struct error *err)
 	_cleanup_fd_ int fd = -1;
 
 	if (!paths->kernel[0]) {
-		err_set(err, ERR_NOT_FOUND, 0, "no guest kernel in %s/lib nor in the build cache", paths->home);
+		err_set(err, ERR_NOT_FOUND, 0, "no guest kernel in %s/lib nor in the build cache",
+			paths->home[0] ? paths->home : "MSB_HOME");
 		return err_hint(err,
 				"run scripts/setup.sh, or set MSB_LIBKRUNFW_PATH to a vmlinux built by kernel/build.sh");
 	}

@@ -129,7 +129,7 @@ static void on_hello(struct supervisor *s, const struct frame *f)
 	log_info(LOG_SANDBOX, "kernel took %llu us", (unsigned long long)hello.kernel_ns / 1000);
 	s->spec->boot.realtime_ns = (uint64_t)clock_realtime_ns();
 	if (!msg_encode_boot(&body, &s->spec->boot) || !send_control(s, FRAME_BOOT, &body))
-		report(s, MSG_FAIL_OTHER, 0, "the boot configuration is too large (environment?)");
+		report(s, MSG_FAIL_BAD_ARGS, 0, "the boot configuration is too large (environment?)");
 	else
 		s->state = MOUNTING;
 	buf_free(&body);
