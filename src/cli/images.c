@@ -69,7 +69,8 @@ int command_load(int argc, char **argv)
 		err_hint(&err, "use msb load -i FILE, or pipe an archive in");
 		return usage_error(&err);
 	}
-	if (engine_paths(&paths, ENGINE_WRITE, &err) < 0 || engine_load(&paths, input, tags.item, tags.count, quiet, &err) < 0) {
+	if (engine_paths(&paths, ENGINE_WRITE, &err) < 0 ||
+	    engine_load(&paths, input, tags.item, tags.count, quiet, &err) < 0) {
 		print_error(&err);
 		return err.code == ERR_CANCELLED ? 130 : 1;
 	}

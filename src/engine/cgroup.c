@@ -50,13 +50,19 @@ static bool own_path(char *lines, const struct hierarchy *h, char *out, size_t s
 	return false;
 }
 
+/** is_octal() - Three digits of a byte. */
+static bool is_octal(const char *s)
+{
+	return s[0] >= '0' && s[0] <= '3' && s[1] >= '0' && s[1] <= '7' && s[2] >= '0' && s[2] <= '7';
+}
+
 /** unescape() - \040 and the like of mountinfo, in place. */
 static void unescape(char *s)
 {
 	char *to = s;
 
 	for (; *s; s++) {
-		if (s[0] == '\\' && s[1] >= '0' && s[1] <= '3' && s[2] >= '0' && s[2] <= '7' && s[3] >= '0' && s[3] <= '7') {
+		if (*s == '\\' && is_octal(s + 1)) {
 			*to++ = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
 			s += 3;
 		} else {
@@ -116,7 +122,7 @@ static uint64_t smallest(const struct hierarchy *h, const char *point, const cha
 	uint64_t limit = UINT64_MAX;
 	char below[PATH_MAX] = "", file[2 * PATH_MAX + 32];
 
-	/* A group outside of what is mounted here (another cgroup namespace): the mount's root is all there is to see. */
+	/* A group outside of what is mounted here (another cgroup namespace): its root is all there is to see. */
 	if (strncmp(path, root, n) == 0 && (path[n] == '/' || !path[n]) && !strstr(path, ".."))
 		snprintf(below, sizeof(below), "%s", path + n);
 	for (;;) {

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 /**
- * cgroup_memory_limit() - The smallest limit on the way from the process's own group up to the root, of versions 2 and 1.
+ * cgroup_memory_limit() - The smallest limit between the process's own group and the root, in versions 2 and 1.
  * @cgroup_file: /proc/self/cgroup   @mountinfo_file: /proc/self/mountinfo
  * Return: bytes; UINT64_MAX when there is no limit, or none can be found.
  * Source: cgroups(7), proc(5) (mountinfo), Linux Documentation/admin-guide/cgroup-v2.rst.

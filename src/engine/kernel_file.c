@@ -25,7 +25,7 @@ int kernel_file_check(int fd, const char *name, struct error *err)
 	if (fd_pread_full(fd, &h, sizeof(h), 0) != (ssize_t)sizeof(h) || memcmp(h.e_ident, ELFMAG, SELFMAG) != 0 ||
 	    h.e_ident[EI_CLASS] != ELFCLASS64 || h.e_machine != EM_X86_64 || h.e_type != ET_EXEC || h.e_phnum == 0 ||
 	    h.e_phnum > HEADERS_MAX || h.e_phentsize != sizeof(ph[0]))
-		return err_set(err, ERR_INVALID, 0, "guest kernel %s is not a kernel for x86-64 (ELF, not compressed)", name);
+		return err_set(err, ERR_INVALID, 0, "guest kernel %s is not a kernel for x86-64 (ELF)", name);
 	n = h.e_phnum * sizeof(ph[0]);
 	if (fd_pread_full(fd, ph, n, (off_t)h.e_phoff) != (ssize_t)n)
 		return err_set(err, ERR_INVALID, 0, "guest kernel %s is truncated", name);
@@ -42,8 +42,7 @@ int kernel_file_open(const struct engine_paths *paths, struct error *err)
 	if (!paths->kernel[0]) {
 		err_set(err, ERR_NOT_FOUND, 0, "no guest kernel in %s/lib nor in the build cache",
 			paths->home[0] ? paths->home : "MSB_HOME");
-		return err_hint(err,
-				"run scripts/setup.sh, or set MSB_LIBKRUNFW_PATH to a vmlinux built by kernel/build.sh");
+		return err_hint(err, "run scripts/setup.sh, or set MSB_LIBKRUNFW_PATH to a vmlinux of kernel/build.sh");
 	}
 	fd = open(paths->kernel, O_RDONLY | O_NONBLOCK | O_CLOEXEC); /* a fifo would wait for its writer */
 	if (fd < 0)

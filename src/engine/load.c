@@ -64,8 +64,8 @@ int engine_load(const struct engine_paths *paths, const char *path, const char *
 	if (WIFSIGNALED(status) && (WTERMSIG(status) == SIGINT || WTERMSIG(status) == SIGTERM))
 		return err_set(err, ERR_CANCELLED, 0, "load was interrupted; nothing was kept");
 	if (WIFSIGNALED(status)) {
-		err_set(err, ERR_INTERNAL, 0, "msb-image was ended by signal %d (%s); nothing was kept", WTERMSIG(status),
-			strsignal(WTERMSIG(status)));
+		err_set(err, ERR_INTERNAL, 0, "msb-image was ended by signal %d (%s); nothing was kept",
+			WTERMSIG(status), strsignal(WTERMSIG(status)));
 		return err_hint(err, "see whether a limit did it: ulimit -a, or dmesg when memory ran out");
 	}
 	/* The helper has printed its own error; an empty text tells the caller not to print a second one. */

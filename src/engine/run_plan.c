@@ -19,6 +19,8 @@
 
 #define DEFAULT_MEMORY_MIB 512
 #define MEMORY_MIB_MIN 64 /* below this the kernel does not reach the agent */
+#define USER_BYTES_MAX 255     /* what the agent has room for */
+#define WORKDIR_BYTES_MAX 4095 /* PATH_MAX without its NUL */
 #define UPPER_BYTES GIB(4)
 #define TMP_BYTES_MAX MIB(512)
 
@@ -105,6 +107,15 @@ static int plan_boot(const struct run_spec *spec, struct run_plan *plan, struct 
 	boot->hostname = spec->hostname ? spec->hostname : plan->name;
 	boot->user = spec->user ? spec->user : img->user;
 	boot->workdir = spec->workdir ? spec->workdir : img->workdir[0] ? img->workdir : NULL;
+	if (boot->user && strlen(boot->user) > USER_BYTES_MAX) {
+		err_set(err, ERR_LIMIT, 0, "user \"%.40s...\" is longer than %d bytes", boot->user, USER_BYTES_MAX);
+		return err_hint(err, "choose another with -u");
+	}
+	if (boot->workdir && strlen(boot->workdir) > WORKDIR_BYTES_MAX) {
+		err_set(err, ERR_LIMIT, 0, "working directory %.40s... is longer than %d bytes", boot->workdir,
+			WORKDIR_BYTES_MAX);
+		return err_hint(err, "choose another with -w");
+	}
 	boot->tmp_bytes = MIN(MAX(plan->spec.machine.memory_bytes / 4, MIB(1)), TMP_BYTES_MAX);
 	for (uint32_t i = 0; i < img->env.count; i++)
 		if (env_set(&boot->env, img->env.item[i], err) < 0)
@@ -135,12 +146,14 @@ static int plan_machine(const struct run_spec *spec, struct run_plan *plan, stru
 	uint64_t mib = spec->memory_mib ? spec->memory_mib : DEFAULT_MEMORY_MIB, bytes = mib << 20;
 	uint64_t cgroup = cgroup_memory_limit("/proc/self/cgroup", "/proc/self/mountinfo");
 	struct rlimit address_space;
+	uint64_t host;
 	struct sysinfo si;
 
 	if (sysinfo(&si) < 0 || getrlimit(RLIMIT_AS, &address_space) < 0)
 		return err_set(err, ERR_SYSTEM, errno, "sysinfo");
-	if (bytes > (uint64_t)si.totalram * si.mem_unit)
-		return too_much(mib, (uint64_t)si.totalram * si.mem_unit, "this host has", "use a smaller --memory", err);
+	host = (uint64_t)si.totalram * si.mem_unit;
+	if (bytes > host)
+		return too_much(mib, host, "this host has", "use a smaller --memory", err);
 	if (bytes > cgroup)
 		return too_much(mib, cgroup, "the cgroup that msb runs in may use",
 				"use a smaller --memory, or raise memory.max of the cgroup", err);

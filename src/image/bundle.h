@@ -33,7 +33,7 @@ struct bundle_watch {
 	bool ended;	       /* the zero block at the end was seen */
 };
 
-/** bundle_feed() - The next bytes. Return: 0, or ERR_INVALID for no tar, ERR_LIMIT for a member that ends beyond max. */
+/** bundle_feed() - The next bytes. Return: 0; ERR_INVALID: no tar; ERR_LIMIT: a member that ends beyond max. */
 int bundle_feed(struct bundle_watch *w, const uint8_t *p, size_t n, uint64_t max, struct error *err);
 
 /** bundle_scan() - Read the headers of a plain tar. Source: POSIX.1-2017 pax, ustar; GNU tar manual, long names. */

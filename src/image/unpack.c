@@ -209,8 +209,8 @@ static bool clean_path(const char *raw, char *out, struct index_bytes *b, struct
 		}
 		if (len && !(len == 1 && raw[0] == '.')) {
 			if (n + len + 2 > LAYER_PATH_MAX) {
-				err_set(err, ERR_LIMIT, 0, "the layer has a path longer than %u bytes: %.60s...", LAYER_PATH_MAX,
-					whole);
+				err_set(err, ERR_LIMIT, 0, "the layer has a path longer than %u bytes: %.60s...",
+					LAYER_PATH_MAX, whole);
 				return false;
 			}
 			if (n)
@@ -223,7 +223,7 @@ static bool clean_path(const char *raw, char *out, struct index_bytes *b, struct
 	b->p = (uint8_t *)out;
 	b->n = (uint32_t)n;
 	if (!index_check_path(b)) {
-		err_set(err, ERR_LIMIT, 0, "the layer has a path with a name over 255 bytes or over %u levels: %.60s...",
+		err_set(err, ERR_LIMIT, 0, "the layer has a path with a name over 255 bytes or %u levels: %.60s...",
 			LAYER_DEPTH_MAX, whole);
 		return false;
 	}

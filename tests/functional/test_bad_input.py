@@ -480,6 +480,7 @@ if GROUP:
 # --- inside the guest
 
 @pytest.mark.parametrize("options,words", [(["-w", "/nosuch"], "/nosuch"), (["-w", "/etc/passwd"], "/etc/passwd"),
+                                           (["-w", "/" + "d" * 5000], "4095"),
                                            (["-u", "nobody-here"], "nobody-here"), (["-u", "user:nobodies"], "nobodies"),
                                            (["-u", "a" * 300], "aaa"), (["--rlimit", "nofile=9999999999"], "rlimit"),
                                            ([w for n in range(11) for w in ("-e", f"V{n}=" + "x" * 100_000)], "shorter")],

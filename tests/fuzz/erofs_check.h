@@ -13,17 +13,17 @@
 #include <sys/stat.h>
 
 #define CHECK_BLOCK 4096u
-#define CHECK(x)                                                                                                       \
-	do {                                                                                                           \
-		if (!(x))                                                                                              \
-			abort();                                                                                       \
+#define CHECK(x)                 \
+	do {                     \
+		if (!(x))        \
+			abort(); \
 	} while (0)
 
 struct erofs_check {
 	const uint8_t *image;
 	uint64_t len, total_blocks;
-	uint8_t *used;	     /* one flag per 4 bytes of metadata: belongs to something */
-	uint32_t *refs;	     /* names seen, by nid */
+	uint8_t *used;	/* one flag per 4 bytes of metadata: belongs to something */
+	uint32_t *refs; /* names seen, by nid */
 	uint64_t inodes;
 };
 
@@ -121,7 +121,8 @@ static void check_inode(struct erofs_check *c, uint64_t nid, uint64_t parent, ui
 	xattrs = (uint32_t)check_get(p + 2, 2);
 	xattr_bytes = xattrs ? 12 + 4 * ((uint64_t)xattrs - 1) : 0;
 	size = check_get(p + 8, 8);
-	CHECK((format & 1) && (layout == 0 || layout == 2) && check_get(p + 20, 4) == nid && check_get(p + 40, 4) < 1000000000);
+	CHECK((format & 1) && (layout == 0 || layout == 2) && check_get(p + 20, 4) == nid &&
+	      check_get(p + 40, 4) < 1000000000);
 	tail = layout == 2 ? (uint32_t)(size % CHECK_BLOCK) : 0;
 	CHECK(layout != 2 || tail);
 	at = nid * 32 + 64 + xattr_bytes;
@@ -138,10 +139,11 @@ static void check_inode(struct erofs_check *c, uint64_t nid, uint64_t parent, ui
 		CHECK(layout == 2 || size % CHECK_BLOCK == 0);
 		check_dir(c, p, nid, parent, c->image + at);
 	} else if (file_type == 1) {
-		uint64_t first = check_get(p + 16, 4), blocks = (size - tail) / CHECK_BLOCK + ((size - tail) % CHECK_BLOCK != 0);
+		uint64_t first = check_get(p + 16, 4),
+			 blocks = (size - tail) / CHECK_BLOCK + ((size - tail) % CHECK_BLOCK != 0);
 
-		CHECK(!blocks || (first >= c->len / CHECK_BLOCK && first <= c->total_blocks &&
-				  blocks <= c->total_blocks - first));
+		CHECK(!blocks ||
+		      (first >= c->len / CHECK_BLOCK && first <= c->total_blocks && blocks <= c->total_blocks - first));
 	} else if (file_type == 7) {
 		CHECK(size && size < CHECK_BLOCK && layout == 2);
 	} else {

@@ -114,8 +114,8 @@ static void layer(struct reader *r, struct buf *out, uint64_t layer_blocks)
 
 	buf_append(out, INDEX_MAGIC, sizeof(INDEX_MAGIC));
 	for (uint8_t op = reader_u8(r); left && !r->failed && op != 0xff; op = reader_u8(r), left--) {
-		static const uint8_t kinds[] = { INDEX_NODE, INDEX_NODE, INDEX_NODE, INDEX_NODE, INDEX_NODE, INDEX_HARDLINK,
-						 INDEX_WHITEOUT, INDEX_OPAQUE };
+		static const uint8_t kinds[] = { INDEX_NODE, INDEX_NODE,     INDEX_NODE,     INDEX_NODE,
+						 INDEX_NODE, INDEX_HARDLINK, INDEX_WHITEOUT, INDEX_OPAQUE };
 		char to[LAYER_PATH_MAX + 512], link[LAYER_PATH_MAX];
 		struct index_entry e = { .kind = kinds[op % 8] };
 

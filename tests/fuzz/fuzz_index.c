@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // sources: src/image/layer_index.c src/image/tree.c src/image/erofs.c src/base/buf.c src/base/error.c src/base/log.c
-/* Fuzz the merge: two layer indexes from the input (split by its first two bytes) become EROFS metadata, or an error. */
+/* Fuzz the merge: two layer indexes from the input (split by its first two bytes) become EROFS metadata, or an error.
+ */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

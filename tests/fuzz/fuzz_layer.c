@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// sources: src/image/unpack.c src/image/layer_index.c src/image/tree.c src/image/erofs.c src/base/buf.c src/base/error.c src/base/fd.c src/base/log.c
+// sources: src/image/unpack.c src/image/layer_index.c src/image/tree.c src/image/erofs.c
+// sources: src/base/buf.c src/base/error.c src/base/fd.c src/base/log.c
 // libs: -larchive -lcrypto -lz -lzstd
 /*
  * A layer blob as an archive has it: a tar (checksums are made right first), or anything compressed. What is accepted

@@ -46,7 +46,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 			mem.count = i;
 			break;
 		}
-		mem.regions[i] = (struct memory_region){ .gpa = (uint64_t)start, .size = size,
+		mem.regions[i] = (struct memory_region){ .gpa = (uint64_t)start,
+							 .size = size,
 							 .host = (uint8_t *)(0x10000 + i) };
 		at = start + size;
 	}

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// sources: src/virtio/mmio.c src/virtio/device.c src/virtio/queue.c src/virtio/memory.c src/base/error.c src/base/fd.c src/base/log.c src/base/loop.c src/base/buf.c
+// sources: src/virtio/mmio.c src/virtio/device.c src/virtio/queue.c src/virtio/memory.c
+// sources: src/base/error.c src/base/fd.c src/base/log.c src/base/loop.c src/base/buf.c
 /*
  * A driver that writes any register in any order. The first byte is how much of a ring the input lays over guest
  * memory, then steps of six bytes: what, which register, value. Checked after each: the page says what a read says,
@@ -27,7 +28,7 @@ static struct virtio_device *dev;
 static struct virtio_mmio *m;
 static struct loop *loop;
 static struct queue frozen[VIRTIO_QUEUES_MAX];
-static unsigned int activations, resets;
+static unsigned int resets;
 
 static void stop_loop(void *arg, uint32_t events)
 {
@@ -45,46 +46,40 @@ static void pump(void)
 	loop_remove(loop, &timer);
 }
 
-/** on_activate() - The queues as they are from now on. */
-static void on_activate(struct virtio_device *d)
+/** freeze() - DRIVER_OK was set: the queues are from now on as they are. */
+static void freeze(void)
 {
-	activations++;
-	if (!d->active || !(d->driver_features >> VIRTIO_F_VERSION_1_BIT & 1) || (d->driver_features & ~d->features))
+	if (!(dev->driver_features >> VIRTIO_F_VERSION_1_BIT & 1) || (dev->driver_features & ~dev->features))
 		abort();
-	memcpy(frozen, d->queues, sizeof(frozen));
-	for (unsigned int i = 0; i < d->queue_count; i++)
-		if (d->queues[i].ready && (d->queues[i].size == 0 || d->queues[i].size > QUEUE_MAX))
+	memcpy(frozen, dev->queues, sizeof(frozen));
+	for (unsigned int i = 0; i < QUEUES; i++)
+		if (frozen[i].ready && (frozen[i].size == 0 || frozen[i].size > QUEUE_MAX))
 			abort();
 }
 
-/** on_kick() - Take what is there and give it back. */
-static void on_kick(struct virtio_device *d, unsigned int index)
+/** serve() - Read what is there and answer. */
+static int64_t serve(struct virtio_device *d)
 {
-	static struct queue_chain chain;
 	uint8_t bytes[64];
 
+	chain_read(&d->chain, 0, bytes, sizeof(bytes));
+	return (int64_t)chain_write(&d->chain, 0, "answer", 6);
+}
+
+static void on_kick(struct virtio_device *d, unsigned int index)
+{
 	if (!d->active || d->broken || !d->queues[index].ready)
 		abort();
-	for (int i = 0; i < QUEUE_MAX; i++) {
-		enum queue_result r = queue_pop_chain(&d->queues[index], &chain);
-
-		d->broken = r == QUEUE_BROKEN;
-		if (r != QUEUE_OK)
-			break;
-		chain_read(&chain, 0, bytes, sizeof(bytes));
-		queue_push(&d->queues[index], &chain, (uint32_t)chain_write(&chain, 0, "answer", 6));
-	}
-	virtio_device_interrupt(d, index);
+	virtio_device_serve(d, index, serve);
 }
 
 static void on_reset(struct virtio_device *d)
 {
-	if (d->active)
-		abort();
+	(void)d;
 	resets++;
 }
 
-static const struct virtio_ops ops = { .activate = on_activate, .kick = on_kick, .reset = on_reset };
+static const struct virtio_ops ops = { .kick = on_kick, .reset = on_reset };
 
 /** write_reg() - As a vCPU does. */
 static void write_reg(uint64_t offset, uint32_t value)
@@ -146,11 +141,13 @@ static void check_frozen(void)
 /** step() - One thing a guest does. */
 static void step(const uint8_t s[6], int irq)
 {
-	static const uint16_t registers[] = { 0x00, 0x0c, 0x10, 0x14, 0x20, 0x24, 0x30, 0x34, 0x38, 0x44, 0x50, 0x60, 0x64,
-					      0x70, 0x80, 0x84, 0x90, 0x94, 0xa0, 0xa4, 0xac, 0xb0, 0xfc, 0x100, 0xffc };
+	static const uint16_t registers[] = { 0x00, 0x0c, 0x10, 0x14, 0x20, 0x24,  0x30, 0x34, 0x38,
+					      0x44, 0x50, 0x60, 0x64, 0x70, 0x80,  0x84, 0x90, 0x94,
+					      0xa0, 0xa4, 0xac, 0xb0, 0xfc, 0x100, 0xffc };
 	uint32_t value = s[2] | (uint32_t)s[3] << 8 | (uint32_t)s[4] << 16 | (uint32_t)s[5] << 24;
 	uint32_t reg = registers[s[1] % ARRAY_LEN(registers)], before = read_reg(STATUS), after;
 	unsigned int resets_before = resets;
+	bool was_active = dev->active;
 	uint8_t scrap[8];
 	uint64_t n;
 
@@ -190,6 +187,8 @@ static void step(const uint8_t s[6], int irq)
 	read_reg(0x10);
 	read_reg(0x34);
 	read_reg(0x44);
+	if (dev->active && (!was_active || resets != resets_before))
+		freeze();
 	check_frozen();
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // sources: src/base/num.c
 /*
- * USER against a guest's /etc/passwd and /etc/group. The input: USER up to the first NUL, passwd up to the second, group.
- * Whatever the files say, the result is whole, a refusal is said to be the user's, and a number is taken as it is.
+ * USER against a guest's /etc/passwd and /etc/group. The input: USER up to the first NUL, passwd up to the second,
+ * group. Whatever the files say, the result is whole, a refusal is said to be the user's, and a number is taken as it
+ * is.
  */
 #include <stdarg.h>
 #include <stdint.h>
@@ -62,8 +63,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 			abort();
 		return 0;
 	}
-	if (!memchr(u.home, 0, sizeof(u.home)) || !u.home[0] || u.group_count > USER_GROUPS_MAX || u.uid == UINT32_MAX ||
-	    u.gid == UINT32_MAX)
+	if (!memchr(u.home, 0, sizeof(u.home)) || !u.home[0] || u.group_count > USER_GROUPS_MAX ||
+	    u.uid == UINT32_MAX || u.gid == UINT32_MAX)
 		abort();
 	if (num_parse_u64(spec, UINT32_MAX - 1, &number) && u.uid != number)
 		abort();

@@ -39,8 +39,8 @@ static uint64_t limit(const char *groups, const char *mountinfo)
 	size_t n = 0;
 
 	for (; *mountinfo; mountinfo++)
-		n += (size_t)(*mountinfo == '@' ? snprintf(text + n, sizeof(text) - n, "%s", top) :
-						  snprintf(text + n, sizeof(text) - n, "%c", *mountinfo));
+		n += (size_t)(*mountinfo == '@' ? snprintf(text + n, sizeof(text) - n, "%s", top)
+						: snprintf(text + n, sizeof(text) - n, "%c", *mountinfo));
 	put("groups", groups);
 	put("mounts", text);
 	snprintf(g, sizeof(g), "%s/groups", top);
@@ -122,8 +122,12 @@ static int kernel(Elf64_Ehdr h, uint64_t filesz, size_t size)
 
 static void kernel_files(void **state)
 {
-	Elf64_Ehdr good = { .e_type = ET_EXEC, .e_machine = EM_X86_64, .e_phoff = sizeof(good), .e_phnum = 1,
-			    .e_phentsize = sizeof(Elf64_Phdr) }, h;
+	Elf64_Ehdr good = { .e_type = ET_EXEC,
+			    .e_machine = EM_X86_64,
+			    .e_phoff = sizeof(good),
+			    .e_phnum = 1,
+			    .e_phentsize = sizeof(Elf64_Phdr) },
+		   h;
 
 	(void)state;
 	memcpy(good.e_ident, ELFMAG, SELFMAG);
@@ -165,7 +169,7 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(version_2), cmocka_unit_test(version_1), cmocka_unit_test(in_a_container),
+		cmocka_unit_test(version_2),	cmocka_unit_test(version_1),	cmocka_unit_test(in_a_container),
 		cmocka_unit_test(broken_files), cmocka_unit_test(kernel_files),
 	};
 
