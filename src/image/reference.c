@@ -7,6 +7,7 @@
 #include "image/store.h"
 
 #define TAG_MAX 128
+#define LENGTH_MAX 400
 
 /** bad() - One form for every complaint. */
 static int bad(const char *typed, const char *why, struct error *err)
@@ -53,7 +54,7 @@ int reference_normalise(const char *typed, char out[REFERENCE_MAX], struct error
 	const char *library = "";
 	int n;
 
-	if (!typed[0] || strlen(typed) > 400)
+	if (!typed[0] || strlen(typed) > LENGTH_MAX)
 		return bad(typed, typed[0] ? "longer than 400 characters" : "is empty", err);
 	if (slash && (!at || slash < at) && is_registry(typed, (size_t)(slash - typed))) {
 		if (slash - typed >= (long)sizeof(registry))
@@ -81,5 +82,6 @@ int reference_normalise(const char *typed, char out[REFERENCE_MAX], struct error
 		library = "library/";
 	n = snprintf(out, REFERENCE_MAX, "%s/%s%.*s%s%s", registry, library, (int)(end - rest), rest,
 		     colon || at ? "" : ":latest", at ? at : "");
-	return n < 0 || n >= REFERENCE_MAX ? bad(typed, "too long", err) : 0;
+	/* What is listed can be typed again. */
+	return n < 0 || n > LENGTH_MAX ? bad(typed, "longer than 400 characters when completed", err) : 0;
 }

@@ -18,7 +18,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	memcpy(typed, data, size);
 	typed[size] = '\0';
-	ref_name(typed, back);
+	if (ref_name(typed, back))
+		for (const char *p = back; *p; p++)
+			if (*p <= ' ' || *p > '~')
+				abort();
 	if (reference_normalise(typed, out, &err) < 0)
 		return 0;
 	if (reference_normalise(out, again, &err) < 0 || strcmp(out, again) != 0)
