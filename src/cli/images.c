@@ -188,7 +188,8 @@ int command_rmi(int argc, char **argv)
 {
 	static bool quiet, force;
 	static const struct option_row rows[] = {
-		{ 'f', "force", NULL, "also when a sandbox uses it", OPTION_FLAG, &force, 0, 0 },
+		/* Docker's habit: here an image in use can go in any case, its sandboxes keep it until they end. */
+		{ 'f', "force", NULL, NULL, OPTION_FLAG, &force, 0, 0 },
 		{ 'q', "quiet", NULL, "print nothing", OPTION_FLAG, &quiet, 0, 0 },
 	};
 	static const struct command help = { "rmi", "Remove cached images.", "IMAGE...", NULL };

@@ -110,7 +110,7 @@ static int set_value(const struct option_row *row, const char *v, struct error *
 		return unit_duration(row->name, v, row->target, err);
 	case OPTION_LATER:
 		err_set(err, ERR_USAGE, 0, "--%s is not available in this version", row->name);
-		return err_hint(err, "docs/architecture.md lists what is not there yet");
+		return err_hint(err, "docs/status.md lists what is not there yet");
 	}
 	return 0;
 }

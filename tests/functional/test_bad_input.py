@@ -482,7 +482,7 @@ if GROUP:
 @pytest.mark.parametrize("options,words", [(["-w", "/nosuch"], "/nosuch"), (["-w", "/etc/passwd"], "/etc/passwd"),
                                            (["-w", "/" + "d" * 5000], "4095"),
                                            (["-u", "nobody-here"], "nobody-here"), (["-u", "user:nobodies"], "nobodies"),
-                                           (["-u", "a" * 300], "aaa"), (["--rlimit", "nofile=9999999999"], "rlimit"),
+                                           (["-u", "a" * 300], "aaa"), (["--rlimit", "nofile=9999999999"], "--rlimit nofile: soft 9999999999"),
                                            ([w for n in range(11) for w in ("-e", f"V{n}=" + "x" * 100_000)], "shorter")],
                          ids=lambda v: " ".join(v)[:20] if isinstance(v, list) else v[:9])
 def test_what_the_guest_refuses(msb, options, words):
