@@ -45,11 +45,13 @@ struct command {
 	int (*run)(int argc, char **argv);
 };
 
-/** usage_error() - Print the error object as a usage error. Return: EXIT_USAGE. */
+/** set_command() - The command that runs, for hints. Kept. */
+void set_command(const char *name);
+/** usage_error() - Print the error object as a usage error, with a hint in any case. Return: EXIT_USAGE. */
 int usage_error(const struct error *err);
 /** colour() - May escape sequences be written to this descriptor? A terminal, and NO_COLOR is not set. */
 bool colour(int fd);
-/** print_error() - "error: text" and the hint. */
+/** print_error() - "error: text" and the hint, else what err_advice() knows. */
 void print_error(const struct error *err);
 /**
  * parse_options() - Options before and after words, --name=value, -n value, -nVALUE, clusters of flags.

@@ -106,8 +106,8 @@ static struct inode *make_dir(struct tree *t, uint32_t layer)
 }
 
 /** walk() - The directory that holds the last component. With make, missing and non-directory parents are made. */
-static struct node *walk(struct tree *t, const struct index_bytes *path, uint32_t layer, bool make, const uint8_t **last,
-			 uint32_t *last_len)
+static struct node *walk(struct tree *t, const struct index_bytes *path, uint32_t layer, bool make,
+			 const uint8_t **last, uint32_t *last_len)
 {
 	struct node *dir = t->root;
 	uint32_t at = 0;
@@ -187,7 +187,7 @@ static int add(struct tree *t, uint32_t layer, const struct index_entry *e, stru
 	bool found;
 
 	if (e->path.n == 0) {
-		if (S_ISDIR(e->mode)) {
+		if (e->kind == INDEX_NODE && S_ISDIR(e->mode)) {
 			t->root->inode->e = *e;
 			t->root->inode->layer = layer;
 		}
@@ -200,8 +200,8 @@ static int add(struct tree *t, uint32_t layer, const struct index_entry *e, stru
 	if (e->kind == INDEX_HARDLINK) {
 		node = find(t, &e->link);
 		if (!node || node->inode->dir)
-			return err_set(err, ERR_INVALID, 0, "hard link %.*s: its target %.*s is missing", (int)MIN(e->path.n, 100),
-				       e->path.p, (int)MIN(e->link.n, 100), e->link.p);
+			return err_set(err, ERR_INVALID, 0, "hard link %.*s: its target %.*s is missing",
+				       (int)MIN(e->path.n, 100), e->path.p, (int)MIN(e->link.n, 100), e->link.p);
 		inode = node->inode;
 		if (found && dir->child[pos]->inode == inode)
 			return 0;
