@@ -66,6 +66,7 @@ class Tar:
         self.path = pathlib.Path(path)
         self.file = open(self.path, "wb")
         self.entries = 0
+        self.folders = []  # (name, mtime) of those that add() made
 
     def raw(self, data, entries=1):
         self.file.write(data)
@@ -75,6 +76,8 @@ class Tar:
             how="pax", records=()):
         mode = mode if mode is not None else 0o755 if type == DIR else 0o777 if type == SYMLINK else 0o644
         s, ns = mtime
+        if type == DIR:
+            self.folders.append((name, mtime))
         name = name + b"/" if type == DIR and not name.endswith(b"/") else name
         fields = dict(mode=mode, uid=uid, gid=gid, size=len(data), mtime=s, rdev=rdev)
         if how == "v7":

@@ -6,6 +6,7 @@ FOLDER/umoci        OCI layout that umoci reads (its media types only), image "z
 FOLDER/zoo.tar      the same layers as an OCI archive: every media type (and wrong ones), a multi-arch index in an index
 FOLDER/docker.tar   the same as docker save writes it
 FOLDER/foreign.tar  an image for arm64 only
+FOLDER/folders      the times that entries give to folders: path and mtime as in a listing
 FOLDER/lister       the program of lister.c, which is /lister in the image too
 
 What one tree of files looks like in the end is not said here: umoci says it, and the test compares.
@@ -18,6 +19,7 @@ import struct
 import subprocess
 import sys
 
+import listing
 from tars import (BLOCK, CHAR, DIR, DOCKER, DOCKER_LIST, FIFO, FILE, LINK, OCI, SYMLINK, V7, Layer, Layout, Tar, digest_file,
                   docker_archive, gnu_tar, gzipped, header, pad, plain, sparse_old, sparse_pax, two_gzip_members, zstd, zstd_frames)
 
@@ -272,9 +274,10 @@ class Specimens:
         t.add(b"change/it/inside", data=b"a folder again")
         t.add(b"links/.wh.later-removed")
         t.add(b"hide", DIR)
-        for name in b"file folder folder/a folder/b/c opaque opaque/a opaque/b/c opaque/kept same again again/a end end/a chain typed".split():
-            t.add(b"hide/" + name, FILE if name[-1:] in b"abc" or name in (b"file", b"same", b"chain", b"typed") else DIR, data=b"lower"
-                  if name[-1:] in b"abc" or name in (b"file", b"same", b"chain", b"typed") else b"")
+        for name in b"folder opaque opaque/kept again end".split():
+            t.add(b"hide/" + name, DIR)
+        for name in b"file folder/a folder/b/c opaque/a opaque/b/c opaque/kept/d same again/a end/a chain typed".split():
+            t.add(b"hide/" + name, data=b"lower")
         t.add(b"hide/linked", LINK, link=b"hide/chain")
         t.add(b"hide/.wh.nothing-of-this-name")
         t.add(b"hide/deep/er/and/deeper/file", data=b"lower")
@@ -438,7 +441,7 @@ def build(folder, files=5000, seed=1):
     (folder / "tars").mkdir(parents=True)
     lister = build_lister(folder / "lister").read_bytes()
     fixed = Specimens(lister).layers()
-    bulk, layers, entries = Bulk(files, seed), [], 0
+    bulk, layers, entries, folders = Bulk(files, seed), [], 0, []
     # The root is opaque in the second layer, so random layers come above it, between the others.
     places = set(random.Random(seed).sample(range(2, LAYERS), len(fixed) - 2))
     rest = iter(fixed[2:])
@@ -451,12 +454,15 @@ def build(folder, files=5000, seed=1):
         else:
             bulk.layer(t, each)
         entries += t.entries
+        folders += t.folders
         t.end()
         layers.append(Layer(t.path, digest_file(t.path)))
     t = Tar(folder / "tars/sparse-umoci.tar")
     Specimens(lister, for_umoci=True).sparse(t)
     t.end()
     same = {layers[order.index(fixed[5])].tar: Layer(t.path, digest_file(t.path))}
+    lines = (f"{listing.escape(name.removeprefix(b'./') or b'.')}\t{s}.{ns:09d}\n" for name, (s, ns) in folders)
+    (folder / "folders").write_text("".join(lines))
     config = {"Cmd": ["/lister", "/"], "Env": ["PATH=/"]}
     for_umoci = Layout(folder / "umoci")
     for_umoci.end(for_umoci.image([same.get(layer.tar, layer) for layer in layers], UMOCI_KINDS, config), "zoo")
