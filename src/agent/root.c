@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "agent/agent.h"
@@ -101,6 +102,32 @@ static void provide_file(int root, const char *name, const char *text)
 	close(target);
 }
 
+/** copy_xattrs() - From one directory to another; what the upper cannot hold is left out. */
+static void copy_xattrs(const char *from, const char *to)
+{
+	static char names[65536], value[65536];
+	ssize_t n = listxattr(from, names, sizeof(names));
+
+	for (ssize_t at = 0; at < n; at += (ssize_t)strlen(names + at) + 1) {
+		ssize_t len = getxattr(from, names + at, value, sizeof(value));
+
+		if (len >= 0 && strncmp(names + at, "trusted.overlay.", 16) != 0 && setxattr(to, names + at, value, (size_t)len, 0) < 0)
+			dprintf(2, "agent: / has %s, which the writable layer cannot hold: %s\n", names + at, strerror(errno));
+	}
+}
+
+/** copy_root() - The upper's root is what the guest sees as /: it gets the attributes that the image has there. */
+static bool copy_root(struct failure *f)
+{
+	struct stat st;
+
+	if (stat("/lower", &st) < 0 || chown("/rw/upper", st.st_uid, st.st_gid) < 0 || chmod("/rw/upper", st.st_mode & 07777) < 0)
+		return fail(f, MSG_FAIL_MOUNT, errno, "give / the attributes of the image's");
+	copy_xattrs("/lower", "/rw/upper");
+	utimensat(AT_FDCWD, "/rw/upper", (struct timespec[]){ st.st_mtim, st.st_mtim }, 0);
+	return true;
+}
+
 /** make_overlay() - /lower, /rw and the union of both at /root. */
 static bool make_overlay(const struct msg_boot *boot, struct failure *f)
 {
@@ -125,7 +152,8 @@ static bool make_overlay(const struct msg_boot *boot, struct failure *f)
 			return fail(f, MSG_FAIL_MOUNT, errno, "mount a tmpfs as the writable layer");
 	}
 	upper_disk = open("/rw", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	mkdir("/rw/upper", 0755);
+	if (mkdir("/rw/upper", 0755) == 0 && !copy_root(f))
+		return false;
 	mkdir("/rw/work", 0755);
 	if (mount("overlay", "/root", "overlay", 0, options) < 0)
 		return fail(f, MSG_FAIL_MOUNT, errno, "join image and writable layer (overlayfs)");

@@ -17,7 +17,7 @@
 #define INODE_SIZE 64u
 #define XATTR_HEADER 12u
 #define DIRENT 12u
-#define DIR_TAIL_MAX 2048u /* more than this of a directory takes a block of its own */
+#define DIR_TAIL_MAX 2048u /* more than this of a directory, or of a symbolic link, takes a block of its own */
 #define LAYOUT_PLAIN 0u
 #define LAYOUT_INLINE 2u
 
@@ -25,7 +25,7 @@ struct writer {
 	struct tree *tree;
 	struct buf *out;
 	uint64_t at;	       /* next free byte of the inode area */
-	uint64_t dir_blocks;   /* whole blocks of directories so far */
+	uint64_t dir_blocks;   /* whole blocks of directories (and long links) so far */
 	uint64_t layer_base[256];
 	bool failed;
 };
@@ -105,13 +105,19 @@ static uint64_t dir_size(const struct node *dir)
 	return size;
 }
 
+/** is_long_link() - A symbolic link whose target is in a block of its own: with xattrs, no place for it inline is sure. */
+static bool is_long_link(const struct inode *i)
+{
+	return S_ISLNK(i->e.mode) && i->e.link.n > DIR_TAIL_MAX;
+}
+
 /** tail_of() - Bytes of an inode's last part that are written inline; 0 when it has none or it is plain. */
 static uint32_t tail_of(const struct inode *i)
 {
 	if (i->dir)
 		return (uint32_t)(i->dir_size % BLOCK);
 	if (S_ISLNK(i->e.mode))
-		return i->e.link.n;
+		return is_long_link(i) ? 0 : i->e.link.n;
 	return i->e.tail.n;
 }
 
@@ -121,7 +127,7 @@ static uint32_t xattr_size(const struct inode *i)
 	return i->e.xattrs.n ? XATTR_HEADER + i->e.xattrs.n : 0;
 }
 
-/** place() - Give an inode its nid, and a directory its whole blocks. */
+/** place() - Give an inode its nid, and a directory or long link its whole blocks. */
 static void place(struct writer *w, struct inode *i)
 {
 	uint32_t tail, size;
@@ -141,9 +147,9 @@ static void place(struct writer *w, struct inode *i)
 	}
 	i->nid = w->at / SLOT;
 	w->at += size + tail;
-	if (i->dir) {
+	if (i->dir || is_long_link(i)) {
 		i->block = (uint32_t)w->dir_blocks; /* relative; the base is known when all are placed */
-		w->dir_blocks += i->dir_size / BLOCK;
+		w->dir_blocks += i->dir ? i->dir_size / BLOCK : 1;
 	}
 }
 
@@ -238,7 +244,7 @@ static void write_inode(struct writer *w, uint8_t *image, const struct inode *i,
 	uint64_t size = i->dir ? i->dir_size : S_ISLNK(i->e.mode) ? i->e.link.n : S_ISREG(i->e.mode) ? i->e.size : 0;
 	uint64_t u = 0;
 
-	if (i->dir)
+	if (i->dir || is_long_link(i))
 		u = dir_base + i->block;
 	else if (S_ISREG(i->e.mode))
 		u = w->layer_base[i->layer] + i->e.data_offset / BLOCK;
@@ -260,7 +266,7 @@ static void write_inode(struct writer *w, uint8_t *image, const struct inode *i,
 	if (i->dir)
 		write_dir(i->dir, image + u * BLOCK, after);
 	else if (S_ISLNK(i->e.mode))
-		memcpy(after, i->e.link.p, tail);
+		memcpy(is_long_link(i) ? image + u * BLOCK : after, i->e.link.p, i->e.link.n);
 	else if (tail)
 		memcpy(after, i->e.tail.p, tail);
 }

@@ -161,28 +161,25 @@ int tar_map_old(struct tar_map *map, const uint8_t *p, size_t count, struct erro
 	return 0;
 }
 
-/** pax_time() - Seconds with an optional sign and fraction, rounded down to nanoseconds. */
+/** pax_time() - Seconds with an optional sign and fraction; digits behind the ninth are cut off, as Go does. */
 static bool pax_time(const char *text, int64_t *s, uint32_t *ns)
 {
 	bool negative = *text == '-';
 	const char *p = text + negative;
 	uint64_t whole;
 	uint32_t part = 0, scale = 100000000;
-	bool rest = false;
 
 	if (!decimal(&p, '.', &whole))
 		return false;
 	for (; *p; p++) {
 		if (*p < '0' || *p > '9')
 			return false;
-		rest |= scale == 0 && *p != '0';
 		part += (uint32_t)(*p - '0') * scale;
 		scale /= 10;
 	}
 	*s = negative ? -(int64_t)whole : (int64_t)whole;
 	*ns = part;
-	if (negative && (part || rest)) {
-		part += rest;
+	if (negative && part) {
 		*s -= 1;
 		*ns = 1000000000u - part;
 	}
