@@ -28,7 +28,7 @@ ALSO = {
     # The seam of a pull, and what a reference is.
     "registry": {"image/fetch.h", "image/reference.h"},
     # doctor reports what the probes say, images lists the store; the agent's bytes are linked into the program.
-    "cli": {"hypervisor/hypervisor.h", "image/store.h", "confine/confine.h", "agent/initramfs.h"},
+    "cli": {"hypervisor/hypervisor.h", "image/store.h", "confine/confine.h", "agent/initramfs.h", "image/reference.h"},
 }
 ONLY = {"hypervisor": {"monitor": {"monitor/monitor.h"}}}
 bad = 0

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "agent/agent.h"
@@ -101,10 +102,37 @@ static void provide_file(int root, const char *name, const char *text)
 	close(target);
 }
 
+/** copy_xattrs() - From one directory to another; what the upper cannot hold is left out. */
+static void copy_xattrs(const char *from, const char *to)
+{
+	static char names[65536], value[65536];
+	ssize_t n = listxattr(from, names, sizeof(names));
+
+	for (ssize_t at = 0; at < n; at += (ssize_t)strlen(names + at) + 1) {
+		ssize_t len = getxattr(from, names + at, value, sizeof(value));
+
+		if (len >= 0 && strncmp(names + at, "trusted.overlay.", 16) != 0 && setxattr(to, names + at, value, (size_t)len, 0) < 0)
+			dprintf(2, "agent: / has %s, which the writable layer cannot hold: %s\n", names + at, strerror(errno));
+	}
+}
+
+/** copy_root() - The upper's root is what the guest sees as /: it gets the attributes that the image has there. */
+static bool copy_root(struct failure *f)
+{
+	struct stat st;
+
+	if (stat("/lower", &st) < 0 || chown("/rw/upper", st.st_uid, st.st_gid) < 0 || chmod("/rw/upper", st.st_mode & 07777) < 0)
+		return fail(f, MSG_FAIL_MOUNT, errno, "give / the attributes of the image's");
+	copy_xattrs("/lower", "/rw/upper");
+	utimensat(AT_FDCWD, "/rw/upper", (struct timespec[]){ st.st_mtim, st.st_mtim }, 0);
+	return true;
+}
+
 /** make_overlay() - /lower, /rw and the union of both at /root. */
 static bool make_overlay(const struct msg_boot *boot, struct failure *f)
 {
-	const char *options = "lowerdir=/lower,upperdir=/rw/upper,workdir=/rw/work,redirect_dir=on,index=on,metacopy=on,xino=on";
+	const char *options =
+		"lowerdir=/lower,upperdir=/rw/upper,workdir=/rw/work,redirect_dir=on,index=on,metacopy=on,xino=on";
 	char size[64];
 
 	mkdir("/lower", 0755);
@@ -124,7 +152,8 @@ static bool make_overlay(const struct msg_boot *boot, struct failure *f)
 			return fail(f, MSG_FAIL_MOUNT, errno, "mount a tmpfs as the writable layer");
 	}
 	upper_disk = open("/rw", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	mkdir("/rw/upper", 0755);
+	if (mkdir("/rw/upper", 0755) == 0 && !copy_root(f))
+		return false;
 	mkdir("/rw/work", 0755);
 	if (mount("overlay", "/root", "overlay", 0, options) < 0)
 		return fail(f, MSG_FAIL_MOUNT, errno, "join image and writable layer (overlayfs)");
@@ -189,8 +218,8 @@ bool root_build(const struct msg_boot *boot, struct failure *f)
 	if (mount("private", "/private", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=700,size=1m") < 0)
 		return fail(f, MSG_FAIL_MOUNT, errno, "mount a tmpfs");
 	snprintf(hostname, sizeof(hostname), "%s\n", boot->hostname);
-	snprintf(hosts, sizeof(hosts), "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t%s\n",
-		 boot->hostname);
+	snprintf(hosts, sizeof(hosts),
+		 "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t%s\n", boot->hostname);
 	provide_file(root, "hostname", hostname);
 	provide_file(root, "hosts", hosts);
 	provide_file(root, "resolv.conf", "# no network in this sandbox\n");

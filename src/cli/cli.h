@@ -45,11 +45,13 @@ struct command {
 	int (*run)(int argc, char **argv);
 };
 
-/** usage_error() - Print the error object as a usage error. Return: EXIT_USAGE. */
+/** set_command() - The command that runs, for hints. Kept. */
+void set_command(const char *name);
+/** usage_error() - Print the error object as a usage error, with a hint in any case. Return: EXIT_USAGE. */
 int usage_error(const struct error *err);
 /** colour() - May escape sequences be written to this descriptor? A terminal, and NO_COLOR is not set. */
 bool colour(int fd);
-/** print_error() - "error: text" and the hint. */
+/** print_error() - "error: text" and the hint, else what err_advice() knows. */
 void print_error(const struct error *err);
 /**
  * parse_options() - Options before and after words, --name=value, -n value, -nVALUE, clusters of flags.
@@ -63,10 +65,23 @@ void print_help(const struct command *c, const struct option_row *rows, size_t c
 /** attach() - Pump between this process's streams and a session. Return: the exit status for main(). */
 int attach(struct run_session *s, bool tty, bool stdin_open, int signal_fd, uint64_t timeout_s);
 
+/** block_signals() - Those we handle ourselves (INT, TERM, HUP, QUIT, WINCH), as a signalfd. */
+int block_signals(void);
+
 int command_run(int argc, char **argv);
 int command_load(int argc, char **argv);
 int command_images(int argc, char **argv);
 int command_rmi(int argc, char **argv);
+int command_pull(int argc, char **argv);
+int command_save(int argc, char **argv);
+int command_image_inspect(int argc, char **argv);
+int command_image_import(int argc, char **argv);
+int command_image_prune(int argc, char **argv);
+int command_registry_login(int argc, char **argv);
+int command_registry_logout(int argc, char **argv);
+int command_registry_ls(int argc, char **argv);
+int command_system_df(int argc, char **argv);
+int command_system_prune(int argc, char **argv);
 int command_doctor(int argc, char **argv);
 int command_completion(int argc, char **argv);
 

@@ -12,47 +12,93 @@
 #include "base/macros.h"
 #include "cli/cli.h"
 
-static const struct command commands[] = {
-	{ "run", "run a command in a fresh virtual machine", "", command_run },
-	{ "load", "load images from an archive", "", command_load },
-	{ "images", "list cached images", "", command_images },
-	{ "rmi", "remove cached images", "", command_rmi },
-	{ "doctor", "check this host", "", command_doctor },
-	{ "completion", "print a completion script", "", command_completion },
+enum group { SANDBOXES, IMAGES, REGISTRIES, HOST, ALIAS, GROUPS };
+
+/* One or two words; an alias is another name that help does not list. */
+static const struct entry {
+	const char *name, *summary;
+	enum group group;
+	int (*run)(int argc, char **argv);
+} commands[] = {
+	{ "run", "run a command in a fresh virtual machine", SANDBOXES, command_run },
+	{ "pull", "fetch an image from its registry", IMAGES, command_pull },
+	{ "images", "list cached images", IMAGES, command_images },
+	{ "rmi", "remove cached images", IMAGES, command_rmi },
+	{ "load", "load images from an archive", IMAGES, command_load },
+	{ "save", "write images to an archive", IMAGES, command_save },
+	{ "image inspect", "show what an image says of itself", IMAGES, command_image_inspect },
+	{ "image import", "make an image of a directory or tar", IMAGES, command_image_import },
+	{ "image prune", "remove what no image needs", IMAGES, command_image_prune },
+	{ "image ls", "same as images", ALIAS, command_images },
+	{ "image list", "", ALIAS, command_images },
+	{ "image rm", "same as rmi", ALIAS, command_rmi },
+	{ "image remove", "", ALIAS, command_rmi },
+	{ "image load", "same as load", ALIAS, command_load },
+	{ "image save", "same as save", ALIAS, command_save },
+	{ "image pull", "same as pull", ALIAS, command_pull },
+	{ "registry login", "store credentials for a registry", REGISTRIES, command_registry_login },
+	{ "registry logout", "forget them", REGISTRIES, command_registry_logout },
+	{ "registry ls", "list registries with credentials", REGISTRIES, command_registry_ls },
+	{ "registry list", "", ALIAS, command_registry_ls },
+	{ "regs", "", ALIAS, command_registry_ls },
+	{ "registries", "", ALIAS, command_registry_ls },
+	{ "doctor", "check this host", HOST, command_doctor },
+	{ "system df", "show what takes disk space", HOST, command_system_df },
+	{ "system prune", "remove what nobody needs", HOST, command_system_prune },
+	{ "completion", "print a completion script", HOST, command_completion },
 };
 
 /* Known, not there yet: a clear answer instead of a wrong guess. */
 static const char *const later[] = {
 	"create", "start", "stop", "restart", "rm", "remove", "exec", "shell", "ls", "list", "ps", "status", "inspect",
-	"metrics", "logs", "cp", "copy", "modify", "mod", "ping", "touch", "pull", "save", "registry", "volume", "vol",
+	"metrics", "logs", "cp", "copy", "modify", "mod", "ping", "touch", "volume", "vol",
 	"snapshot", "snap", "ssh", "install", "uninstall", "self", "update", "upgrade", "context", "ctx", "build", "push",
 };
-
-/** help_group() - A few commands under a heading. */
-static void help_group(const char *title, const char *const *names, size_t count)
-{
-	printf("\n%s:\n", title);
-	for (size_t n = 0; n < count; n++)
-		for (size_t i = 0; i < ARRAY_LEN(commands); i++)
-			if (strcmp(commands[i].name, names[n]) == 0)
-				printf("  %-11s %s\n", commands[i].name, commands[i].summary);
-}
 
 /** top_help() - Bare msb, --help. */
 static int top_help(void)
 {
-	static const char *const sandboxes[] = { "run" };
-	static const char *const images[] = { "load", "images", "rmi" };
-	static const char *const host[] = { "doctor", "completion" };
+	static const char *const titles[GROUPS] = {
+		[SANDBOXES] = "Sandboxes", [IMAGES] = "Images", [REGISTRIES] = "Registries", [HOST] = "This host",
+	};
 
 	printf("msb runs commands in microVMs made from OCI images.\n\nUsage: msb COMMAND [OPTIONS]\n");
-	help_group("Sandboxes", sandboxes, ARRAY_LEN(sandboxes));
-	help_group("Images", images, ARRAY_LEN(images));
-	printf("  %-11s %s\n", "image", "the same as ls, rm, load below one name");
-	help_group("This host", host, ARRAY_LEN(host));
+	for (enum group g = SANDBOXES; g < ALIAS; g++) {
+		printf("\n%s:\n", titles[g]);
+		for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+			if (commands[i].group == g)
+				printf("  %-16s %s\n", commands[i].name, commands[i].summary);
+	}
 	printf("\nOptions:\n  -h, --help     help, also after a command\n  -V, --version  version\n"
 	       "  --error --warn --info --debug --trace  how much to log\n\n"
-	       "Example:\n  msb load -i image.tar -t demo:1\n  msb run demo:1 -- uname -a\n");
+	       "Example:\n  msb run python:3.12 -- python3 -c 'print(1)'\n");
+	return 0;
+}
+
+/** second_word() - Of a command "FIRST SECOND" whose first word this is, else NULL. */
+static const char *second_word(const char *name, const char *first)
+{
+	size_t n = strlen(first);
+
+	return strncmp(name, first, n) == 0 && name[n] == ' ' ? name + n + 1 : NULL;
+}
+
+/** is_group() - Does a command begin with this word and need another? */
+static bool is_group(const char *word)
+{
+	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+		if (second_word(commands[i].name, word))
+			return true;
+	return false;
+}
+
+/** group_help() - The commands that begin with a word. */
+static int group_help(const char *word)
+{
+	printf("Usage: msb %s COMMAND [OPTIONS]\n\n", word);
+	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+		if (second_word(commands[i].name, word) && commands[i].summary[0])
+			printf("  %-16s %s\n", commands[i].name, commands[i].summary);
 	return 0;
 }
 
@@ -64,35 +110,32 @@ static void open_standard(void)
 			_exit(EXIT_MSB_FAILED);
 }
 
-/** image_command() - msb image ls|rm|load and friends. */
-static int image_command(int argc, char **argv)
+/** unknown_second() - "image foo": with the nearest known one. */
+static int unknown_second(const char *first, const char *typed)
 {
-	static const char *const words[] = { "ls", "list", "rm", "remove", "load" };
-	const char *near = argc ? nearest(argv[0], words, ARRAY_LEN(words)) : NULL;
+	const char *words[ARRAY_LEN(commands)];
+	struct error err = ERROR_INIT;
+	const char *near;
+	size_t n = 0;
 
-	if (!argc || strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0) {
-		printf("The image commands below one name.\n\nUsage: msb image ls|rm|load [OPTIONS]\n\n"
-		       "  ls    msb images\n  rm    msb rmi\n  load  msb load\n");
-		return 0;
-	}
-	if (argc && (strcmp(argv[0], "ls") == 0 || strcmp(argv[0], "list") == 0))
-		return command_images(argc - 1, argv + 1);
-	if (argc && (strcmp(argv[0], "rm") == 0 || strcmp(argv[0], "remove") == 0))
-		return command_rmi(argc - 1, argv + 1);
-	if (argc && strcmp(argv[0], "load") == 0)
-		return command_load(argc - 1, argv + 1);
-	fprintf(stderr, "error: image: expected ls, rm or load\n");
+	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+		if (second_word(commands[i].name, first))
+			words[n++] = second_word(commands[i].name, first);
+	near = nearest(typed, words, n);
+	err_set(&err, ERR_USAGE, 0, "unknown command \"%s %.100s\"", first, typed);
 	if (near)
-		fprintf(stderr, "  → did you mean msb image %s?\n", near);
-	return EXIT_USAGE;
+		err_hint(&err, "did you mean msb %s %s?", first, near);
+	else
+		err_hint(&err, "msb %s --help lists the commands", first);
+	return usage_error(&err);
 }
 
 /** unknown_command() - With the nearest known one. */
 static int unknown_command(const char *typed)
 {
 	const char *names[ARRAY_LEN(commands)];
-	const char *near;
 	struct error err = ERROR_INIT;
+	const char *near;
 
 	for (size_t i = 0; i < ARRAY_LEN(later); i++) {
 		if (strcmp(typed, later[i]) != 0)
@@ -118,6 +161,13 @@ static bool is(const char *word, const char *a, const char *b)
 	return strcmp(word, a) == 0 || strcmp(word, b) == 0;
 }
 
+/** start() - Run a command; its name goes into hints. */
+static int start(const struct entry *e, int count, char **args)
+{
+	set_command(e->name);
+	return e->run(count, args);
+}
+
 /** dispatch() - The command by its name; args[0] is the name. */
 static int dispatch(int count, char **args)
 {
@@ -132,12 +182,17 @@ static int dispatch(int count, char **args)
 	}
 	if (strcmp(args[0], "help") == 0)
 		return help_args[0][0] == '-' ? top_help() : dispatch(2, help_args);
-	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+		const char *second = second_word(commands[i].name, args[0]);
+
+		if (second && count > 1 && strcmp(second, args[1]) == 0)
+			return start(&commands[i], count - 2, args + 2);
 		if (strcmp(args[0], commands[i].name) == 0)
-			return commands[i].run(count - 1, args + 1);
-	if (strcmp(args[0], "image") == 0)
-		return image_command(count - 1, args + 1);
-	return unknown_command(args[0]);
+			return start(&commands[i], count - 1, args + 1);
+	}
+	if (!is_group(args[0]))
+		return unknown_command(args[0]);
+	return count < 2 || is(args[1], "--help", "-h") ? group_help(args[0]) : unknown_second(args[0], args[1]);
 }
 
 /** finish() - What was printed must have arrived: a full disk is a failure, a reader that left is SIGPIPE's status. */

@@ -19,9 +19,9 @@
 
 static struct {
 	uint64_t memory, cpus, timeout;
-	struct string_list env, env_files, rlimits;
+	struct string_list env, env_files, rlimits, ca_certs;
 	const char *workdir, *user, *hostname, *shell, *entrypoint, *hypervisor, *pull;
-	bool tty, no_tty, quiet, interactive, rm;
+	bool tty, no_tty, quiet, interactive, rm, insecure;
 } o;
 
 static const struct option_row rows[] = {
@@ -37,7 +37,11 @@ static const struct option_row rows[] = {
 	{ 't', "tty", NULL, "give the command a terminal", OPTION_FLAG, &o.tty, 0, 0 },
 	{ 0, "no-tty", NULL, "never give the command a terminal", OPTION_FLAG, &o.no_tty, 0, 0 },
 	{ 0, "timeout", "TIME", "end the command after 30s, 5m, 1h", OPTION_DURATION, &o.timeout, 0, 0 },
-	{ 0, "rlimit", "NAME=SOFT[:HARD]", "resource limit of the command (nofile=1024)", OPTION_LIST, &o.rlimits, 0, 0 },
+	{ 0, "rlimit", "NAME=SOFT[:HARD]", "resource limit of the command (nofile=1024)", OPTION_LIST, &o.rlimits, 0,
+	  0 },
+	{ 0, "pull", "POLICY", "always, if-missing or never (if-missing)", OPTION_STRING, &o.pull, 0, 0 },
+	{ 0, "insecure", NULL, "pull: plain HTTP and unchecked certificates are good enough", OPTION_FLAG, &o.insecure, 0, 0 },
+	{ 0, "ca-certs", "FILE", "pull: trust these certificates (PEM) too", OPTION_LIST, &o.ca_certs, 0, 0 },
 	{ 0, "hypervisor", "KIND", "auto, kvm or qemu (auto; MSB_HYPERVISOR)", OPTION_STRING, &o.hypervisor, 0, 0 },
 	{ 'q', "quiet", NULL, "no notes", OPTION_FLAG, &o.quiet, 0, 0 },
 	/* Docker habits: what they ask for is the default here. */
@@ -49,7 +53,6 @@ static const struct option_row rows[] = {
 	{ 'p', "port", "SPEC", NULL, OPTION_LATER, NULL, 0, 0 },
 	{ 'd', "detach", NULL, NULL, OPTION_LATER, NULL, 0, 0 },
 	{ 0, "replace", NULL, NULL, OPTION_LATER, NULL, 0, 0 },
-	{ 0, "pull", "POLICY", NULL, OPTION_LATER, NULL, 0, 0 },
 	{ 0, "tmpfs", "SPEC", NULL, OPTION_LATER, NULL, 0, 0 },
 	{ 0, "script", "SPEC", NULL, OPTION_LATER, NULL, 0, 0 },
 	{ 0, "secret", "SPEC", NULL, OPTION_LATER, NULL, 0, 0 },
@@ -110,6 +113,21 @@ static int choose(enum hypervisor_choice *out, struct error *err)
 	return 0;
 }
 
+/** choose_policy() - --pull. */
+static int choose_policy(enum pull_policy *out, struct error *err)
+{
+	static const char *const names[] = { [PULL_IF_MISSING] = "if-missing", [PULL_ALWAYS] = "always", [PULL_NEVER] = "never" };
+
+	*out = PULL_IF_MISSING;
+	for (size_t i = 0; o.pull && i < ARRAY_LEN(names); i++) {
+		if (strcmp(o.pull, names[i]) == 0) {
+			*out = (enum pull_policy)i;
+			return 0;
+		}
+	}
+	return o.pull ? err_set(err, ERR_USAGE, 0, "--pull: \"%s\" is not always, if-missing or never", o.pull) : 0;
+}
+
 /** check_words() - Exactly one image, the command behind --. */
 static int check_words(const struct parsed *p, struct error *err)
 {
@@ -161,8 +179,7 @@ static int exit_status(const struct error *err)
 	}
 }
 
-/** block_signals() - Those we handle, as a descriptor. */
-static int block_signals(void)
+int block_signals(void)
 {
 	sigset_t set;
 
@@ -207,6 +224,8 @@ static int run_session(const struct run_spec *spec, bool quiet)
 	if (engine_run_start(spec, cancel, &s, &err) < 0) {
 		if (err.code == ERR_CANCELLED)
 			return cancelled_status(cancel);
+		if (err.code == ERR_USAGE)
+			return usage_error(&err);
 		print_error(&err);
 		return exit_status(&err);
 	}
@@ -247,7 +266,7 @@ int command_run(int argc, char **argv)
 		return 0;
 	}
 	if (check_words(&p, &err) < 0 || reference_normalise(p.words[0], reference, &err) < 0 ||
-	    choose(&spec.hypervisor, &err) < 0)
+	    choose(&spec.hypervisor, &err) < 0 || choose_policy(&spec.pull, &err) < 0)
 		return usage_error(&err);
 	if (o.tty && o.no_tty) {
 		err_set(&err, ERR_USAGE, 0, "--tty and --no-tty exclude each other");
@@ -255,6 +274,8 @@ int command_run(int argc, char **argv)
 	}
 	for (size_t i = 0; i < o.env_files.count; i++)
 		if (add_env_file(&env, o.env_files.item[i], &err) < 0) {
+			if (err.code == ERR_USAGE)
+				return usage_error(&err);
 			print_error(&err);
 			return exit_status(&err);
 		}
@@ -281,7 +302,7 @@ int command_run(int argc, char **argv)
 		err_set(&err, ERR_USAGE, 0, "--workdir: \"%s\" is not an absolute path", o.workdir);
 		return usage_error(&err);
 	}
-	if (engine_paths(&paths, &err) < 0) {
+	if (engine_paths(&paths, ENGINE_WRITE, &err) < 0) {
 		print_error(&err);
 		return EXIT_MSB_FAILED;
 	}
@@ -289,6 +310,8 @@ int command_run(int argc, char **argv)
 	if (ioctl(STDIN_FILENO, TIOCGWINSZ, &w) < 0 || !w.ws_row || !w.ws_col)
 		w = (struct winsize){ .ws_row = 24, .ws_col = 80 };
 	spec.image = p.words[0];
+	spec.pull_spec = (struct pull_spec){ .quiet = o.quiet, .insecure = o.insecure, .ca_certs = o.ca_certs.item,
+					     .ca_cert_count = o.ca_certs.count };
 	spec.command = p.tail;
 	spec.command_count = p.tail_count;
 	spec.memory_mib = o.memory;

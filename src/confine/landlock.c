@@ -20,6 +20,7 @@
 #define FS_EXECUTE (1u << 0)
 #define FS_READ_FILE (1u << 2)
 #define FS_READ_DIR (1u << 3)
+#define FS_RUN (FS_EXECUTE | FS_READ_FILE | FS_READ_DIR)
 #define FS_ABI_1 0x1fffu      /* execute, write, read, make and remove */
 #define FS_REFER (1u << 13)   /* ABI 2 */
 #define FS_TRUNCATE (1u << 14) /* ABI 3 */
@@ -40,7 +41,14 @@ struct path_beneath_attr {
 	int32_t parent_fd;
 } __attribute__((packed));
 
-/** make_ruleset() - Everything this kernel can forbid, of the network these. Return: owned fd, -1: no Landlock, -2: error is set. */
+bool confine_have_landlock(void)
+{
+	return syscall(SYS_CREATE_RULESET, NULL, 0, CREATE_RULESET_VERSION) > 0;
+}
+
+/**
+ * make_ruleset() - All that this kernel can forbid, of the network `net`. Return: owned fd, -1: no Landlock, -2: error.
+ */
 static int make_ruleset(bool signals, uint64_t net, int *abi, struct error *err)
 {
 	struct ruleset_attr attr = { .handled_fs = FS_ABI_1 };
@@ -133,8 +141,12 @@ int confine_landlock_client(struct error *err)
 {
 	static const struct place places[] = {
 		LIBRARIES,
-		{ "/etc/resolv.conf", FS_READ_FILE }, { "/etc/hosts", FS_READ_FILE },  { "/etc/nsswitch.conf", FS_READ_FILE },
-		{ "/etc/host.conf", FS_READ_FILE },   { "/etc/gai.conf", FS_READ_FILE }, { "/etc/services", FS_READ_FILE },
+		{ "/etc/resolv.conf", FS_READ_FILE },
+		{ "/etc/hosts", FS_READ_FILE },
+		{ "/etc/nsswitch.conf", FS_READ_FILE },
+		{ "/etc/host.conf", FS_READ_FILE },
+		{ "/etc/gai.conf", FS_READ_FILE },
+		{ "/etc/services", FS_READ_FILE },
 	};
 	int abi;
 	_cleanup_fd_ int ruleset = make_ruleset(true, NET_BIND, &abi, err);

@@ -22,17 +22,34 @@ struct engine_paths {
 			     * build cache; "" when none was found */
 	char qemu[1024];    /* MSB_QEMU_PATH, else qemu-system-x86_64 on PATH; "" when none */
 	char helper[1024];  /* msb-image beside the msb program (symlinks resolved), "" when missing */
+	char registry[1024]; /* msb-registry, likewise */
 };
 
 /** engine_use_agent() - The agent's initramfs (linked into the program). Once, at start; borrowed for ever. */
 void engine_use_agent(const void *initramfs, size_t size);
 
-/** engine_paths() - Find and create what every command needs. */
-int engine_paths(struct engine_paths *out, struct error *err);
+enum engine_access {
+	ENGINE_READ,  /* nothing is made: a read-only or missing state folder will do */
+	ENGINE_WRITE, /* the state folder is made, and must be ours to write */
+};
+
+/** engine_paths() - Find what every command needs. On failure too, out holds what was found. */
+int engine_paths(struct engine_paths *out, enum engine_access how, struct error *err);
+
+struct pull_spec {
+	const char *reference;
+	bool quiet, again, insecure;
+	const char *const *ca_certs; /* PEM files besides the system's */
+	size_t ca_cert_count;
+};
+
+enum pull_policy { PULL_IF_MISSING, PULL_ALWAYS, PULL_NEVER };
 
 /** What `run` needs to know; strings and arrays are borrowed. Zero means: the default. */
 struct run_spec {
 	const char *image;		/* as typed */
+	enum pull_policy pull;
+	struct pull_spec pull_spec;	/* how to pull; reference is filled in */
 	char *const *command;		/* words after --; may be empty */
 	size_t command_count;
 	uint64_t memory_mib;		/* 0: 512 */
@@ -43,7 +60,7 @@ struct run_spec {
 	const char *entrypoint;		/* NULL: the image's; "" : none */
 	const struct msg_rlimit *rlimits;
 	size_t rlimit_count;
-	bool interactive;		/* stdin is a terminal and --no-tty was not given: empty command means a shell */
+	bool interactive; /* stdin is a terminal and --no-tty was not given: empty command means a shell */
 	bool tty;			/* give the command a pty */
 	bool stdin_open;		/* false: /dev/null */
 	uint16_t rows, cols;
@@ -60,9 +77,9 @@ struct run_session {
 	char name[64];		    /* of the ephemeral sandbox */
 	char sandbox_dir[1200];	    /* removed by engine_run_finish() whatever happened */
 	bool on_qemu;
-	bool note_fallback;	    /* auto fell back to QEMU, and this boot and user was not told yet (marker is set now) */
+	bool note_fallback; /* auto fell back to QEMU, and this boot and user was not told yet (marker is set now) */
 	char fallback_reason[200];  /* why KVM was not used */
-	bool nothing_to_run;	    /* no command and not interactive: nothing was started; exit status 0 after a warning */
+	bool nothing_to_run; /* no command and not interactive: nothing was started; exit status 0 after a warning */
 	bool exited;		    /* set by the caller when FRAME_EXITED arrived: finish need not ask why it ended */
 	char stage[32];		    /* where a failure happened: "image", "boot"... */
 };
@@ -80,13 +97,47 @@ int engine_run_start(const struct run_spec *spec, int cancel_fd, struct run_sess
  */
 int engine_run_finish(struct run_session *s, struct error *err);
 
-/** engine_sweep() - Remove what dead sandboxes left under MSB_HOME (cheap when there is nothing). Called by every command. */
+/** engine_sweep() - Remove what dead sandboxes left under MSB_HOME; cheap when there is nothing. For every command. */
 void engine_sweep(const struct engine_paths *paths);
 
 /** engine_load() - Run the helper msb-image to load an archive. @path: file, or NULL for standard input. Output of the
- * helper ("Loaded REF" lines) goes to stdout, progress to stderr unless quiet. Return: 0 or a failure; its text is empty
- * when the helper has printed the reason itself. */
-int engine_load(const struct engine_paths *paths, const char *path, const char *const *tags, size_t tag_count, bool quiet,
+ * helper ("Loaded REF" lines) goes to stdout, progress to stderr unless quiet. Return: 0 or a failure; its text is
+ * empty when the helper has printed the reason itself. */
+int engine_load(const struct engine_paths *paths, const char *path, const char *const *tags, size_t tag_count,
+		bool quiet, struct error *err);
+
+/**
+ * engine_pull() - An image from its registry into the store; "up to date" after one question when nothing changed. Progress on
+ * standard error unless quiet. Return: 0; ERR_CANCELLED; else a failure; its text is empty when it was printed.
+ */
+int engine_pull(const struct engine_paths *paths, const struct pull_spec *spec, struct error *err);
+/** engine_save() - An archive of images to a file, or to standard output (path NULL). Return: as engine_pull(). */
+int engine_save(const struct engine_paths *paths, const char *const *references, size_t count, bool oci, const char *path,
 		struct error *err);
+/** engine_image_inspect() - Print what an image says of itself. Return: as engine_pull(). */
+int engine_image_inspect(const struct engine_paths *paths, const char *reference, bool json, struct error *err);
+/** engine_import() - A root file system, directory or tar (NULL: standard input), as an image of one layer. */
+int engine_import(const struct engine_paths *paths, const char *path, const char *const *tags, size_t tag_count, bool quiet,
+		  struct error *err);
+/** engine_registry() - Run msb-registry with these words (login, logout, ls). @input: its standard input, -1: ours. */
+int engine_registry(const struct engine_paths *paths, const char *const *words, size_t count, int input, struct error *err);
+
+struct prune_result {
+	uint64_t references, manifests, layers, parts, bytes; /* bytes as allocated on the disk */
+	bool busy;					      /* nothing was removed: somebody is adding images */
+};
+
+/** engine_prune() - Remove what nobody needs. @all: images too; @templates: empty disks kept for the next sandbox too */
+int engine_prune(const struct engine_paths *paths, bool all, bool templates, struct prune_result *out, struct error *err);
+
+#define USAGE_ROWS_MAX 8
+
+/** One kind of thing that takes disk space; bytes as allocated. */
+struct usage_row {
+	const char *name;
+	uint64_t count, bytes, reclaimable;
+};
+
+int engine_usage(const struct engine_paths *paths, struct usage_row rows[USAGE_ROWS_MAX], size_t *count, struct error *err);
 
 #endif

@@ -17,7 +17,7 @@
 #define INODE_SIZE 64u
 #define XATTR_HEADER 12u
 #define DIRENT 12u
-#define DIR_TAIL_MAX 2048u /* more than this of a directory takes a block of its own */
+#define DIR_TAIL_MAX 2048u /* more than this of a directory, or of a symbolic link, takes a block of its own */
 #define LAYOUT_PLAIN 0u
 #define LAYOUT_INLINE 2u
 
@@ -25,7 +25,7 @@ struct writer {
 	struct tree *tree;
 	struct buf *out;
 	uint64_t at;	       /* next free byte of the inode area */
-	uint64_t dir_blocks;   /* whole blocks of directories so far */
+	uint64_t dir_blocks;   /* whole blocks of directories (and long links) so far */
 	uint64_t layer_base[256];
 	bool failed;
 };
@@ -105,13 +105,19 @@ static uint64_t dir_size(const struct node *dir)
 	return size;
 }
 
+/** is_long_link() - A symbolic link whose target is in a block of its own: with xattrs, no place for it inline is sure. */
+static bool is_long_link(const struct inode *i)
+{
+	return S_ISLNK(i->e.mode) && i->e.link.n > DIR_TAIL_MAX;
+}
+
 /** tail_of() - Bytes of an inode's last part that are written inline; 0 when it has none or it is plain. */
 static uint32_t tail_of(const struct inode *i)
 {
 	if (i->dir)
 		return (uint32_t)(i->dir_size % BLOCK);
 	if (S_ISLNK(i->e.mode))
-		return i->e.link.n;
+		return is_long_link(i) ? 0 : i->e.link.n;
 	return i->e.tail.n;
 }
 
@@ -121,7 +127,7 @@ static uint32_t xattr_size(const struct inode *i)
 	return i->e.xattrs.n ? XATTR_HEADER + i->e.xattrs.n : 0;
 }
 
-/** place() - Give an inode its nid, and a directory its whole blocks. */
+/** place() - Give an inode its nid, and a directory or long link its whole blocks. */
 static void place(struct writer *w, struct inode *i)
 {
 	uint32_t tail, size;
@@ -141,9 +147,9 @@ static void place(struct writer *w, struct inode *i)
 	}
 	i->nid = w->at / SLOT;
 	w->at += size + tail;
-	if (i->dir) {
+	if (i->dir || is_long_link(i)) {
 		i->block = (uint32_t)w->dir_blocks; /* relative; the base is known when all are placed */
-		w->dir_blocks += i->dir_size / BLOCK;
+		w->dir_blocks += i->dir ? i->dir_size / BLOCK : 1;
 	}
 }
 
@@ -156,6 +162,16 @@ static void place_all(struct writer *w, struct node *dir)
 	for (uint32_t i = 0; i < dir->child_count; i++)
 		if (dir->child[i]->inode->dir)
 			place_all(w, dir->child[i]);
+}
+
+/** data_ok() - The whole blocks of a file lie in its layer's .data. */
+static bool data_ok(const struct inode *i, const uint64_t *layer_blocks)
+{
+	uint64_t first = i->e.data_offset / BLOCK, whole = i->e.size - i->e.tail.n;
+	uint64_t blocks = whole / BLOCK + (whole % BLOCK != 0);
+
+	return !S_ISREG(i->e.mode) ||
+	       (first <= layer_blocks[i->layer] && blocks <= layer_blocks[i->layer] - first);
 }
 
 /** file_type() - EROFS_FT_* of a mode. */
@@ -228,7 +244,7 @@ static void write_inode(struct writer *w, uint8_t *image, const struct inode *i,
 	uint64_t size = i->dir ? i->dir_size : S_ISLNK(i->e.mode) ? i->e.link.n : S_ISREG(i->e.mode) ? i->e.size : 0;
 	uint64_t u = 0;
 
-	if (i->dir)
+	if (i->dir || is_long_link(i))
 		u = dir_base + i->block;
 	else if (S_ISREG(i->e.mode))
 		u = w->layer_base[i->layer] + i->e.data_offset / BLOCK;
@@ -250,16 +266,16 @@ static void write_inode(struct writer *w, uint8_t *image, const struct inode *i,
 	if (i->dir)
 		write_dir(i->dir, image + u * BLOCK, after);
 	else if (S_ISLNK(i->e.mode))
-		memcpy(after, i->e.link.p, tail);
+		memcpy(is_long_link(i) ? image + u * BLOCK : after, i->e.link.p, i->e.link.n);
 	else if (tail)
 		memcpy(after, i->e.tail.p, tail);
 }
 
-int erofs_write(struct tree *t, const uint64_t *layer_blocks, uint32_t layer_count, const uint8_t *uuid, struct buf *out,
-		struct error *err)
+int erofs_write(struct tree *t, const uint64_t *layer_blocks, uint32_t layer_count, const uint8_t *uuid,
+		struct buf *out, struct error *err)
 {
 	struct writer w = { .tree = t, .out = out, .at = FIRST_INODE };
-	uint64_t dir_base, total;
+	uint64_t dir_base, total, inodes = 0;
 	uint8_t *image, *sb;
 
 	if (layer_count > ARRAY_LEN(w.layer_base))
@@ -270,7 +286,8 @@ int erofs_write(struct tree *t, const uint64_t *layer_blocks, uint32_t layer_cou
 	total = dir_base + w.dir_blocks;
 	image = w.failed ? NULL : buf_extend(out, total * BLOCK);
 	if (!image)
-		return err_set(err, ERR_LIMIT, 0, "file system metadata does not fit (%llu blocks)", (unsigned long long)total);
+		return err_set(err, ERR_LIMIT, 0, "file system metadata does not fit (%llu blocks)",
+			       (unsigned long long)total);
 	memset(image, 0, total * BLOCK);
 	for (uint32_t i = 0; i < layer_count; i++) {
 		w.layer_base[i] = total;
@@ -278,15 +295,20 @@ int erofs_write(struct tree *t, const uint64_t *layer_blocks, uint32_t layer_cou
 	}
 	if (total > UINT32_MAX)
 		return err_set(err, ERR_LIMIT, 0, "image is larger than 16 TiB");
-	for (const struct inode *i = t->inodes; i; i = i->next)
-		if (i->nid && i->nlink)
-			write_inode(&w, image, i, dir_base);
+	for (const struct inode *i = t->inodes; i; i = i->next) {
+		if (!i->nid || !i->nlink)
+			continue;
+		if (!data_ok(i, layer_blocks))
+			return err_set(err, ERR_INVALID, 0, "layer index is damaged: a file lies outside of its layer");
+		write_inode(&w, image, i, dir_base);
+		inodes++;
+	}
 	sb = image + SB_OFFSET;
 	put(sb, 0xE0F5E1E2, 4);
 	put(sb + 8, 2, 4); /* feature_compat: MTIME */
 	sb[12] = 12;	   /* blkszbits */
 	put(sb + 14, t->root->inode->nid, 2);
-	put(sb + 16, t->inode_count, 8);
+	put(sb + 16, inodes, 8);
 	put(sb + 36, total, 4);
 	memcpy(sb + 48, uuid, 16);
 	return 0;

@@ -10,6 +10,10 @@
 #define RECORD_BYTES_MAX (4u << 20)
 #define REF_FILE_MAX 255
 
+struct image_store {
+	int cache; /* MSB_HOME/cache */
+};
+
 /** What the record adds to struct image. */
 struct record {
 	struct image img;
@@ -27,7 +31,10 @@ int ref_file(const char *reference, char out[REF_FILE_MAX + 1], struct error *er
 /** ref_name() - The reverse. Return: false when the file name is none of ours. */
 bool ref_name(const char *file, char out[REFERENCE_MAX]);
 
-/** image_store_collect() - Remove metadata, records and layers that no reference needs. The caller holds cache/lock. */
-int image_store_collect(struct image_store *s, struct error *err);
+/** image_store_ref() - The digests (hex) a normalised reference stands for: the image's, and the tag's in its registry or "". */
+int image_store_ref(struct image_store *s, const char *reference, char digest[DIGEST_HEX + 1], char top[DIGEST_HEX + 1],
+		    struct error *err);
+/** image_store_record() - The image of a manifest, without a reference. *out owned. @digest: hex */
+int image_store_record(struct image_store *s, const char *digest, struct image **out, struct error *err);
 
 #endif

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cache/refs/REF        the manifest digest (64 hex) a reference stands for
- * cache/manifests/D.image, D.erofs   record and EROFS metadata of a manifest
- * cache/layers/L.data, L.index       contents and entries of a layer, by diff_id
+ * cache/refs/REF          the manifest digest (64 hex) a reference stands for; second line: what the tag is in its registry
+ * cache/manifests/D.image, .erofs, .config, .manifest   record, EROFS metadata and the JSON texts of a manifest
+ * cache/layers/L.data, .index, .frame   contents and entries of a layer, and what gives its tar back; by diff_id
+ * cache/layers/.L.part    a layer's lock while it is made, and the compressed bytes of a download that was broken off
  *
- * Files appear by rename, so readers take no lock; who adds or removes holds cache/lock.
+ * Files appear by rename, so readers take no lock. Who adds holds cache/lock shared (image/add.h), who collects garbage holds
+ * it alone.
  */
 #include "image/store.h"
 
@@ -14,16 +16,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fd.h"
 #include "image/record.h"
-
-struct image_store {
-	int cache;
-};
 
 struct image_store *image_store_open(int home_fd, struct error *err)
 {
@@ -35,7 +32,8 @@ struct image_store *image_store_open(int home_fd, struct error *err)
 		return NULL;
 	}
 	for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
-		if (mkdirat(home_fd, folders[i], 0700) < 0 && errno != EEXIST) {
+		/* One that cannot be written may still be read. */
+		if (mkdirat(home_fd, folders[i], 0700) < 0 && errno != EEXIST && errno != EROFS && errno != EACCES) {
 			err_set(err, err_from_errno(errno), errno, "create %s in MSB_HOME", folders[i]);
 			free(s);
 			return NULL;
@@ -73,19 +71,30 @@ static int load_record(struct image_store *s, const char *digest, struct record 
 	return rc;
 }
 
-/** read_ref() - Digest behind a reference file. */
-static int read_ref(struct image_store *s, const char *file, char digest[DIGEST_HEX + 1], struct error *err)
+/** is_digest_line() - 64 hex digits and a line end. */
+static bool is_digest_line(const char *p)
+{
+	return strspn(p, "0123456789abcdef") == DIGEST_HEX && p[DIGEST_HEX] == '\n';
+}
+
+/** read_ref() - Digests behind a reference file. @top: NULL when not wanted */
+static int read_ref(struct image_store *s, const char *file, char digest[DIGEST_HEX + 1], char *top, struct error *err)
 {
 	struct buf b = BUF_INIT(256);
-	char path[REF_FILE_MAX + 8];
+	char path[REF_FILE_MAX + 8], *text;
 	int rc;
 
 	snprintf(path, sizeof(path), "refs/%s", file);
-	rc = file_read(s->cache, path, 128, &b, err);
-	if (rc == 0 && (b.len < DIGEST_HEX || strspn(buf_cstr(&b), "0123456789abcdef") != DIGEST_HEX))
+	rc = file_read(s->cache, path, 200, &b, err);
+	text = rc == 0 ? buf_cstr(&b) : NULL;
+	if (rc == 0 && (!text || !is_digest_line(text)))
 		rc = err_set(err, ERR_INVALID, 0, "%s is damaged", path);
-	if (rc == 0)
-		snprintf(digest, DIGEST_HEX + 1, "%.64s", (char *)b.data);
+	if (rc == 0) {
+		snprintf(digest, DIGEST_HEX + 1, "%.64s", text);
+		text += DIGEST_HEX + 1;
+		if (top)
+			snprintf(top, DIGEST_HEX + 1, "%.*s", is_digest_line(text) ? DIGEST_HEX : 0, text);
+	}
 	buf_free(&b);
 	return rc;
 }
@@ -100,10 +109,10 @@ int image_store_find(struct image_store *s, const char *reference, struct image 
 		return err_set(err, ERR_NO_MEMORY, 0, "out of memory");
 	if (reference_normalise(reference, name, err) < 0 || ref_file(name, file, err) < 0)
 		return -(int)err->code;
-	if (read_ref(s, file, digest, err) < 0) {
+	if (read_ref(s, file, digest, NULL, err) < 0) {
 		if (err->code == ERR_NOT_FOUND) {
 			err_set(err, ERR_NOT_FOUND, 0, "image %s is not here", name);
-			err_hint(err, "load it with: msb load -i ARCHIVE; msb images lists what is here");
+			err_hint(err, "msb pull fetches it, msb load -i ARCHIVE reads it from a file; msb images lists what is here");
 		}
 		return -(int)err->code;
 	}
@@ -112,6 +121,30 @@ int image_store_find(struct image_store *s, const char *reference, struct image 
 	*img = r->img;
 	snprintf(img->reference, sizeof(img->reference), "%s", name);
 	*out = TAKE_PTR(img);
+	return 0;
+}
+
+int image_store_ref(struct image_store *s, const char *reference, char digest[DIGEST_HEX + 1], char top[DIGEST_HEX + 1],
+		    struct error *err)
+{
+	char file[REF_FILE_MAX + 1];
+
+	return ref_file(reference, file, err) < 0 ? -(int)err->code : read_ref(s, file, digest, top, err);
+}
+
+int image_store_record(struct image_store *s, const char *digest, struct image **out, struct error *err)
+{
+	_cleanup_(freep) struct record *r = calloc(1, sizeof(*r));
+	int rc = r ? load_record(s, digest, r, err) : -(int)ERR_NO_MEMORY;
+
+	if (rc < 0)
+		return rc;
+	*out = malloc(sizeof(**out));
+	if (!*out) {
+		image_clear(&r->img);
+		return err_set(err, ERR_NO_MEMORY, 0, "out of memory");
+	}
+	**out = r->img;
 	return 0;
 }
 
@@ -137,8 +170,7 @@ static DIR *open_folder(struct image_store *s, const char *name)
 	return fd < 0 ? NULL : fdopendir(fd);
 }
 
-/** free_list() - What image_store_list() made. */
-static void free_list(struct image **images, size_t count)
+void image_list_free(struct image **images, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
 		image_free(images[i]);
@@ -155,9 +187,11 @@ int image_store_list(struct image_store *s, struct image ***out, size_t *count, 
 
 	*count = 0;
 	if (!dir || !r) {
+		int sys_errno = r ? errno : ENOMEM;
+
 		if (dir)
 			closedir(dir);
-		return err_set(err, ERR_SYSTEM, errno, "read cache/refs");
+		return err_set(err, err_from_errno(sys_errno), sys_errno, "read cache/refs in MSB_HOME");
 	}
 	while ((e = readdir(dir))) {
 		char name[REFERENCE_MAX], digest[DIGEST_HEX + 1];
@@ -165,15 +199,15 @@ int image_store_list(struct image_store *s, struct image ***out, size_t *count, 
 
 		if (!ref_name(e->d_name, name))
 			continue;
-		if (read_ref(s, e->d_name, digest, &why) < 0 || load_record(s, digest, r, &why) < 0) {
+		if (read_ref(s, e->d_name, digest, NULL, &why) < 0 || load_record(s, digest, r, &why) < 0) {
 			bool gone = why.code == ERR_NOT_FOUND || why.code == ERR_INVALID;
 
-			/* One that is gone or damaged does not hide the others; one that cannot be read now is needed. */
+			/* One that is gone or damaged does not hide the others; one that cannot be read is needed. */
 			if (gone) {
 				err_clear(&why);
 				continue;
 			}
-			free_list(list, *count);
+			image_list_free(list, *count);
 			*count = 0;
 			closedir(dir);
 			return err_set(err, why.code, 0, "image %s: %s", name, why.text);
@@ -185,7 +219,7 @@ int image_store_list(struct image_store *s, struct image ***out, size_t *count, 
 		if (!img) {
 			/* Never a partial list: image_store_collect() would take the rest for unneeded. */
 			image_clear(&r->img);
-			free_list(list, *count);
+			image_list_free(list, *count);
 			*count = 0;
 			closedir(dir);
 			return err_set(err, ERR_NO_MEMORY, 0, "out of memory");
@@ -201,54 +235,12 @@ int image_store_list(struct image_store *s, struct image ***out, size_t *count, 
 	return 0;
 }
 
-/** is_kept() - Is a file of manifests/ or layers/ needed by one of the images? */
-static bool is_kept(const char *file, struct image *const *images, size_t count)
-{
-	for (size_t i = 0; i < count; i++) {
-		if (strncmp(file, images[i]->digest + 7, DIGEST_HEX) == 0)
-			return true;
-		for (uint32_t j = 0; j < images[i]->layer_count; j++)
-			if (strncmp(file, images[i]->layers[j], DIGEST_HEX) == 0)
-				return true;
-	}
-	return false;
-}
-
-/** collect() - Remove what no image needs from one folder. */
-static void collect(struct image_store *s, const char *folder, struct image *const *images, size_t count)
-{
-	DIR *dir = open_folder(s, folder);
-	struct dirent *e;
-
-	while (dir && (e = readdir(dir)))
-		if (e->d_name[0] != '.' && !is_kept(e->d_name, images, count))
-			unlinkat(dirfd(dir), e->d_name, 0);
-	if (dir)
-		closedir(dir);
-}
-
-int image_store_collect(struct image_store *s, struct error *err)
-{
-	struct image **images = NULL;
-	size_t count = 0;
-
-	if (image_store_list(s, &images, &count, err) < 0)
-		return -(int)err->code;
-	collect(s, "manifests", images, count);
-	collect(s, "layers", images, count);
-	free_list(images, count);
-	return 0;
-}
-
 int image_store_remove(struct image_store *s, const char *reference, struct error *err)
 {
 	char name[REFERENCE_MAX], file[REF_FILE_MAX + 1], path[REF_FILE_MAX + 8];
-	_cleanup_fd_ int lock = openat(s->cache, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 
 	if (reference_normalise(reference, name, err) < 0 || ref_file(name, file, err) < 0)
 		return -(int)err->code;
-	if (lock < 0 || flock(lock, LOCK_EX) < 0)
-		return err_set(err, ERR_SYSTEM, errno, "lock the image cache");
 	snprintf(path, sizeof(path), "refs/%s", file);
 	if (unlinkat(s->cache, path, 0) < 0) {
 		if (errno != ENOENT)
@@ -256,7 +248,7 @@ int image_store_remove(struct image_store *s, const char *reference, struct erro
 		err_set(err, ERR_NOT_FOUND, 0, "image %s is not here", name);
 		return err_hint(err, "msb images lists what is here");
 	}
-	return image_store_collect(s, err);
+	return image_store_collect(s, COLLECT_GARBAGE, NULL, err);
 }
 
 int image_store_open_root(struct image_store *s, const struct image *img, struct disk_extent *extents, size_t *count,

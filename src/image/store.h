@@ -49,6 +49,29 @@ void image_free(struct image *img);
 
 /** image_store_list() - All images by reference. *out owned array of owned images. */
 int image_store_list(struct image_store *s, struct image ***out, size_t *count, struct error *err);
+void image_list_free(struct image **images, size_t count);
+
+enum collect { COLLECT_GARBAGE, COLLECT_PARTS }; /* PARTS: also downloads that were broken off */
+
+/** What was removed. */
+struct collected {
+	uint64_t manifests, layers, parts, bytes; /* bytes as allocated on the disk */
+	bool busy;				  /* nothing was: somebody is adding images */
+};
+
+/**
+ * image_store_collect() - Remove metadata, records, layers and half-written files that no reference needs. Does nothing while
+ * somebody is adding images (holds cache/lock); who comes later collects. @out: NULL when not wanted
+ */
+int image_store_collect(struct image_store *s, enum collect how, struct collected *out, struct error *err);
+
+/** What the store takes on the disk, really allocated. */
+struct store_usage {
+	uint64_t images, manifests, layers, unused_layers, parts;
+	uint64_t layer_bytes, unused_bytes, part_bytes, metadata_bytes;
+};
+
+int image_store_usage(struct image_store *s, struct store_usage *out, struct error *err);
 /** image_store_remove() - Drop one reference; layers and metadata no longer needed go too. */
 int image_store_remove(struct image_store *s, const char *reference, struct error *err);
 

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/** The merged view of an image's layers, in memory: names over inodes. Whiteouts are applied layer by layer. */
+/**
+ * The merged view of an image's layers, in memory: names over inodes. Entries are applied in order, as if each were made in the
+ * merged tree: a path whose folder is a symbolic link goes where that points to, never above the root. A whiteout takes away
+ * what lower layers made, wherever it stands in its own.
+ */
 #ifndef MSB_IMAGE_TREE_H
 #define MSB_IMAGE_TREE_H
 
@@ -22,6 +26,8 @@ struct inode {
 struct node {
 	const uint8_t *name;
 	uint32_t name_len;
+	uint16_t depth;	  /* below the root */
+	uint16_t touched; /* the last layer that had something here or below */
 	struct inode *inode;
 	struct node *parent;
 	struct node **child; /* sorted by bytes */

@@ -192,8 +192,9 @@ int say_missing(const struct exchange *x, const struct endpoint *e, const struct
 			       x->client->reference.repository, whom);
 	if (x->kind == EXCHANGE_BLOB)
 		return err_set(err, ERR_NOT_FOUND, 0, "%s does not have this blob (%s)", e->host, whom);
-	return err_set(err, ERR_NOT_FOUND, 0, "%s has the repository, but not this %s (%s)", e->host,
-		       strncmp(x->name, "sha256:", 7) == 0 ? "digest" : "tag", whom);
+	/* Whether the repository is there at all, not every registry says: see name_nearest(). */
+	return err_set(err, ERR_NOT_FOUND, 0, "%s has no %.120s with this %s (%s)", e->host,
+		       x->client->reference.repository, strncmp(x->name, "sha256:", 7) == 0 ? "digest" : "tag", whom);
 }
 
 int say_status(const struct endpoint *e, const char *url, const struct answer *a, const struct registry_error *said,

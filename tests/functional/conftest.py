@@ -12,9 +12,9 @@ IMAGE = "localhost/busybox:1"
 
 
 def pytest_collection_modifyitems(config, items):
-    """What is for make check-long only is left out, not skipped; so is the rig where an ordinary user runs the tests."""
+    """What is for make check-long only is left out, not skipped; so is what needs root where an ordinary user runs the tests."""
     out = [i for i in items if (i.get_closest_marker("long") and not os.environ.get("MSB_LONG")) or
-           (i.get_closest_marker("rig") and os.geteuid() != 0)]
+           ((i.get_closest_marker("rig") or i.get_closest_marker("root")) and os.geteuid() != 0)]
     if out:
         config.hook.pytest_deselected(items=out)
         items[:] = [i for i in items if i not in out]

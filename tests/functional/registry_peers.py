@@ -26,6 +26,7 @@ import socketserver
 import ssl
 import struct
 import subprocess
+import tarfile
 import threading
 import urllib.parse
 import urllib.request
@@ -164,11 +165,13 @@ class DebianRegistry:
         return self.push_manifest(repository, tag, manifest)
 
     def push_archive(self, archive, repository, tag):
-        """By skopeo, from a docker archive."""
+        """By skopeo, from a docker archive or an OCI one."""
+        with tarfile.open(archive) as tar:
+            form = "docker-archive" if "manifest.json" in tar.getnames() else "oci-archive"
         command = ["skopeo", "copy", "--quiet", "--insecure-policy", "--dest-tls-verify=false"]
         if self.users:
             command += ["--dest-creds", ":".join(next(iter(self.users.items())))]
-        subprocess.run([*command, f"docker-archive:{archive}", f"docker://{self.host}/{repository}:{tag}"], check=True,
+        subprocess.run([*command, f"{form}:{archive}", f"docker://{self.host}/{repository}:{tag}"], check=True,
                        stdout=subprocess.DEVNULL)
 
 

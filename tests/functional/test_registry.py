@@ -123,7 +123,7 @@ def test_debian_unknown(home, debian, certs):
     login(home, debian.host, PASSWORD, "--ca-certs", certs.ca)
     for kind in (HEAD, MANIFEST):
         tag = ask(home, f"{debian.host}/team/app:1.1", kind, "1.1", "--ca-certs", certs.ca, size=1 << 20)
-        assert tag.code == "not_found" and "not this tag" in tag.text and "team/app:1.1" in tag.text
+        assert tag.code == "not_found" and "has no team/app with this tag" in tag.text and "team/app:1.1" in tag.text
         assert tag.hint == f"did you mean {debian.host}/team/app:1.0?"
         name = ask(home, f"{debian.host}/team/apq:1.0", kind, "1.0", "--ca-certs", certs.ca, size=1 << 20)
         assert name.code == "not_found" and "has no repository team/apq" in name.text
@@ -509,7 +509,7 @@ def test_hub_by_mirror(home, peer):
     assert name.code == "closed" and f"{peer.host} has no repository library/pyhton" in name.text
     assert name.hint == "did you mean python:3.12?"
     tag = ask(home, "python:3.13", HEAD, "3.13")
-    assert "not this tag" in tag.text and tag.hint == "did you mean python:3.12?"
+    assert "has no library/python with this tag" in tag.text and tag.hint == "did you mean python:3.12?"
 
 
 def test_hub_refuses(home):

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -69,7 +70,7 @@ static void put_image(const char *reference, char manifest, char low, char high)
 {
 	static uint8_t zero[8192];
 	char env[] = "A=1", empty[] = "", *envs[] = { env }, name[REFERENCE_MAX], file_name[REF_FILE_MAX + 1];
-	char layers[2][DIGEST_HEX + 1];
+	char layers[2][DIGEST_HEX + 1], line[DIGEST_HEX + 2];
 	struct record *r = calloc(1, sizeof(*r));
 	struct buf b = BUF_INIT(65536);
 	struct error err = ERROR_INIT;
@@ -88,11 +89,13 @@ static void put_image(const char *reference, char manifest, char low, char high)
 	file("manifests", digest(manifest), ".erofs", zero, 4096);
 	file("layers", digest(low), ".data", zero, 8192);
 	file("layers", digest(low), ".index", zero, 8);
+	file("layers", digest(low), ".frame", zero, 16);
 	file("layers", digest(high), ".data", zero, 0);
 	file("layers", digest(high), ".index", zero, 8);
 	assert_int_equal(reference_normalise(reference, name, &err), 0);
 	assert_int_equal(ref_file(name, file_name, &err), 0);
-	file("refs", file_name, "", digest(manifest), DIGEST_HEX);
+	snprintf(line, sizeof(line), "%s\n", digest(manifest));
+	file("refs", file_name, "", line, DIGEST_HEX + 1);
 	buf_free(&b);
 	free(r);
 }
@@ -202,12 +205,67 @@ static void short_of_descriptors(void **state)
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
 	assert_int_equal(image_store_list(s, &list, &n, &err), -ERR_SYSTEM);
 	err_clear(&err);
-	assert_int_equal(image_store_collect(s, &err), -ERR_SYSTEM);
+	assert_int_equal(image_store_collect(s, COLLECT_GARBAGE, NULL, &err), -ERR_SYSTEM);
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
 	assert_true(there("manifests", digest('d'), ".image"));
 	assert_true(there("layers", digest('6'), ".data"));
 	err_clear(&err);
 	assert_int_equal(image_store_remove(s, "y", &err), 0);
+	image_store_close(s);
+}
+
+/** collects() - What goes and what stays, in numbers; a broken off download only when asked; nothing while somebody adds. */
+static void collects(void **state)
+{
+	struct error err = ERROR_INIT;
+	struct image_store *s = image_store_open(home_fd, &err);
+	char part[80], tmp[80], top[DIGEST_HEX + 1], found[DIGEST_HEX + 1], refs[2 * DIGEST_HEX + 3];
+	struct store_usage use;
+	struct collected gone;
+	int lock;
+
+	(void)state;
+	assert_non_null(s);
+	put_image("keep", 'a', '1', '2');
+	put_image("lost", 'b', '1', '3');
+	snprintf(part, sizeof(part), ".%s.part", digest('4'));
+	snprintf(tmp, sizeof(tmp), ".%s.data.tmp", digest('4'));
+	file("layers", part, "", "x", 1);
+	file("layers", tmp, "", "x", 1);
+	assert_int_equal(unlinkat(home_fd, "cache/refs/docker.io%2flibrary%2flost%3alatest", 0), 0);
+
+	assert_int_equal(image_store_usage(s, &use, &err), 0);
+	assert_int_equal(use.images, 1);
+	assert_int_equal(use.manifests, 2);
+	assert_int_equal(use.layers, 2);
+	assert_int_equal(use.unused_layers, 1);
+	assert_int_equal(use.parts, 1);
+	lock = openat(home_fd, "cache/lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	assert_true(lock >= 0 && flock(lock, LOCK_SH) == 0);
+	assert_int_equal(image_store_collect(s, COLLECT_PARTS, &gone, &err), 0);
+	assert_true(gone.busy && there("layers", digest('3'), ".data"));
+	close(lock);
+	assert_int_equal(image_store_collect(s, COLLECT_GARBAGE, &gone, &err), 0);
+	assert_false(gone.busy);
+	assert_int_equal(gone.layers, 1);
+	assert_int_equal(gone.manifests, 1);
+	assert_int_equal(gone.parts, 0);
+	assert_true(gone.bytes >= 4096);
+	assert_true(there("layers", part, "") && there("layers", digest('1'), ".frame"));
+	assert_false(there("layers", tmp, "") || there("layers", digest('3'), ".data") || there("manifests", digest('b'), ".image"));
+	assert_int_equal(image_store_collect(s, COLLECT_PARTS, &gone, &err), 0);
+	assert_int_equal(gone.parts, 1);
+	assert_false(there("layers", part, ""));
+
+	/* What the tag is in its registry stands behind the image's digest, when somebody knows. */
+	assert_int_equal(image_store_ref(s, "docker.io/library/keep:latest", found, top, &err), 0);
+	assert_string_equal(found, digest('a'));
+	assert_string_equal(top, "");
+	snprintf(refs, sizeof(refs), "%s\n%s\n", digest('a'), digest('e'));
+	file("refs", "docker.io%2flibrary%2fkeep%3alatest", "", refs, strlen(refs));
+	assert_int_equal(image_store_ref(s, "docker.io/library/keep:latest", found, top, &err), 0);
+	assert_string_equal(top, digest('e'));
+	assert_int_equal(image_store_remove(s, "keep", &err), 0);
 	image_store_close(s);
 }
 
@@ -217,6 +275,7 @@ int main(void)
 		cmocka_unit_test(life),
 		cmocka_unit_test(damaged),
 		cmocka_unit_test(short_of_descriptors),
+		cmocka_unit_test(collects),
 	};
 
 	return cmocka_run_group_tests_name("image_store", tests, setup, teardown);
