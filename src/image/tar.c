@@ -202,13 +202,15 @@ static int start_entry(struct tar *t, struct error *err)
 	memset(e, 0, sizeof(*e));
 	tar_header_name(h, t->name);
 	snprintf(t->link, sizeof(t->link), "%.100s", (const char *)h + 157);
-	e->path = t->has_name ? (const char *)t->long_name.data : t->name;
-	e->link = t->has_link ? (const char *)t->long_link.data : t->link;
+	e->path = t->name;
+	e->link = t->link;
 	if (!tar_field(h + 100, 8, &mode) || !tar_field(h + 108, 8, &e->uid) || !tar_field(h + 116, 8, &e->gid) ||
 	    !tar_field(h + 124, 12, &t->left) || !tar_field_signed(h + 136, 12, &e->mtime_s))
 		return err_set(err, ERR_INVALID, 0, "%s: a number in the header is damaged", e->path);
 	if (t->has_pax)
 		apply_pax(t);
+	e->path = t->has_name ? (const char *)t->long_name.data : e->path; /* before a pax path, as Go has it */
+	e->link = t->has_link ? (const char *)t->long_link.data : e->link;
 	if (!entry_type(h[156], e->path, &e->type))
 		return err_set(err, ERR_UNSUPPORTED, 0, "%s: an entry of unknown type 0x%02x", e->path, h[156]);
 	if ((e->type == TAR_CHAR || e->type == TAR_BLOCKDEV) && (!tar_field(h + 329, 8, &major) || !tar_field(h + 337, 8, &minor)))
@@ -245,6 +247,9 @@ static int on_header(struct tar *t, struct error *err)
 		if (!tar_field(h + 124, 12, &t->left) || t->left > TAR_SPECIAL_MAX)
 			return err_set(err, ERR_LIMIT, 0, "a pax header or long name of more than %u bytes", TAR_SPECIAL_MAX);
 		t->special = (char)h[156];
+		/* Go forgets there what the special header said: another size would be another archive. */
+		if (t->special == 'g' && (t->has_pax || t->has_name || t->has_link))
+			return err_set(err, ERR_INVALID, 0, "a global pax header between a special one and its entry");
 		if (t->special != 'g')
 			body->len = 0;
 		t->padding = (uint32_t)(-t->left % TAR_BLOCK);

@@ -46,6 +46,8 @@ bool tar_field_signed(const uint8_t *p, size_t n, int64_t *out)
 
 	if ((p[0] & 0xc0) == 0xc0) {
 		v = ~(uint64_t)0;
+		if (p[0] != 0xff)
+			return false; /* n is 12: below what 64 bits hold */
 		for (size_t i = 1; i < n; i++) {
 			if (v >> 55 != 0x1ff)
 				return false;
