@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The guest's root: EROFS image below, a writable disk or tmpfs above, joined by overlayfs; then the kernel's own. */
+/*
+ * The guest's root: EROFS image below, a writable disk or tmpfs above, joined by overlayfs; or one disk alone. Then the
+ * kernel's own file systems.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -35,7 +38,7 @@ static const struct mount_entry entries[] = {
 	{ "cgroup", "sys/fs/cgroup", "cgroup2", "nsdelegate", MS_NOSUID | MS_NODEV | MS_NOEXEC, true },
 };
 
-static int upper_disk = -1; /* /rw, which no path leads to after the change of root */
+static int upper_disk = -1; /* what is written to: /rw, which no path leads to after the change of root; or the root */
 
 /** enter() - Open a path of the new root without leaving it, links included. */
 static int enter(int root, const char *path, uint64_t flags)
@@ -110,7 +113,6 @@ static bool make_overlay(const struct msg_boot *boot, struct failure *f)
 
 	mkdir("/lower", 0755);
 	mkdir("/rw", 0755);
-	mkdir("/root", 0755);
 	if (mount("/dev/vda", "/lower", "erofs", MS_RDONLY, NULL) < 0)
 		return fail(f, MSG_FAIL_MOUNT, errno, "mount the image (EROFS on /dev/vda)");
 	if (boot->upper == MSG_UPPER_EXT4) {
@@ -127,9 +129,33 @@ static bool make_overlay(const struct msg_boot *boot, struct failure *f)
 	upper_disk = open("/rw", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	mkdir("/rw/upper", 0755);
 	mkdir("/rw/work", 0755);
-	if (mount("overlay", "/root", "overlay", 0, options) < 0)
-		return fail(f, MSG_FAIL_MOUNT, errno, "join image and writable layer (overlayfs)");
-	return true;
+	if (mount("overlay", "/root", "overlay", 0, options) == 0)
+		return true;
+	if (errno == ESTALE)
+		return fail(f, MSG_FAIL_MOUNT, 0, "the writable disk was used above another image before");
+	return fail(f, MSG_FAIL_MOUNT, errno, "join image and writable layer (overlayfs)");
+}
+
+/** make_root() - The root file system at /root. */
+static bool make_root(const struct msg_boot *boot, struct failure *f)
+{
+	bool ok = false;
+
+	mkdir("/root", 0755);
+	switch (boot->root) {
+	case MSG_ROOT_OVERLAY:
+		return make_overlay(boot, f);
+	case MSG_ROOT_DISK:
+		ok = disk_root_mount(f);
+		break;
+	case MSG_ROOT_FLAT:
+		ok = flat_root_mount(f);
+		break;
+	default:
+		return fail(f, MSG_FAIL_OTHER, 0, "bad boot configuration (root)");
+	}
+	upper_disk = open("/root", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return ok;
 }
 
 /** lo_up() - The loopback interface. */
@@ -176,7 +202,7 @@ bool root_build(const struct msg_boot *boot, struct failure *f)
 	char hosts[256], hostname[80];
 	int root;
 
-	if (!make_overlay(boot, f))
+	if (!make_root(boot, f))
 		return false;
 	root = open("/root", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)
