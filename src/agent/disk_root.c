@@ -71,9 +71,9 @@ bool disk_root_mount(struct failure *f)
 	if (!fs || !fs->known) {
 		foreign = foreign ? foreign : fs;
 		if (foreign)
-			return fail(f, MSG_FAIL_MOUNT, 0, "the disk image holds %s, which the guest kernel does not have "
-				    "(it has ext4, erofs, squashfs)", foreign->name);
-		return fail(f, MSG_FAIL_MOUNT, 0, "no file system found on the disk image%s (ext4, erofs and squashfs can be used)",
+			return fail(f, MSG_FAIL_MOUNT, 0,
+				    "the disk image holds %s; the guest kernel has ext4, erofs, squashfs", foreign->name);
+		return fail(f, MSG_FAIL_MOUNT, 0, "no file system (ext4, erofs, squashfs) found on the disk image%s",
 			    partitions ? " nor on its partitions" : "");
 	}
 	if (mount(device, "/root", fs->name, fs->writable ? MS_NOATIME : MS_RDONLY, fs->options) < 0)

@@ -63,7 +63,7 @@ static bool copy_xattrs(const char *from, const char *to)
 	return true;
 }
 
-/** copy_attributes() - Owner, mode, extended attributes and times of an entry that exists in both folders. */
+/** copy_attributes() - Of an entry that exists in both folders. */
 static bool copy_attributes(int from, int to, const char *name, const struct stat *st)
 {
 	const struct timespec times[2] = { st->st_mtim, st->st_mtim };
@@ -214,6 +214,19 @@ static bool copy_tree(struct copy *c, const char *from, const char *to)
 		else
 			ok = errno == 0 && pop(c);
 	}
+	return ok;
+}
+
+bool flat_copy_folder(const char *from, const char *to)
+{
+	int from_fd = open(from, FOLDER), to_fd = open(to, FOLDER);
+	struct stat st;
+	bool ok = from_fd >= 0 && to_fd >= 0 && fstat(from_fd, &st) == 0 && copy_attributes(from_fd, to_fd, ".", &st);
+
+	if (from_fd >= 0)
+		close(from_fd);
+	if (to_fd >= 0)
+		close(to_fd);
 	return ok;
 }
 

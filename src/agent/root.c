@@ -127,7 +127,9 @@ static bool make_overlay(const struct msg_boot *boot, struct failure *f)
 			return fail(f, MSG_FAIL_MOUNT, errno, "mount a tmpfs as the writable layer");
 	}
 	upper_disk = open("/rw", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	mkdir("/rw/upper", 0755);
+	/* The attributes of / are those of the upper's root; a fresh one takes the image's. */
+	if (mkdir("/rw/upper", 0755) == 0 && !flat_copy_folder("/lower", "/rw/upper"))
+		return fail(f, MSG_FAIL_MOUNT, errno, "attributes of the root folder");
 	mkdir("/rw/work", 0755);
 	if (mount("overlay", "/root", "overlay", 0, options) == 0)
 		return true;

@@ -79,11 +79,10 @@ static int parse_kind(const char *text, char *rest, enum root_disk_kind kind, st
 {
 	char *options = rest;
 	const char *head = strsep(&options, ",");
+	uint64_t least = kind == ROOT_DISK_TMPFS ? 1 : ROOT_DISK_MIB_MIN;
 
 	*out = (struct root_disk){ .kind = kind };
-	if (head[0] == ':' &&
-	    unit_size_mib(OPTION, head + 1, kind == ROOT_DISK_TMPFS ? 1 : ROOT_DISK_MIB_MIN, ROOT_DISK_MIB_MAX, &out->size_mib,
-			  err) < 0)
+	if (head[0] == ':' && unit_size_mib(OPTION, head + 1, least, ROOT_DISK_MIB_MAX, &out->size_mib, err) < 0)
 		return -(int)err->code;
 	if (options && kind == ROOT_DISK_TMPFS)
 		return bad(text, "tmpfs takes no options", err);

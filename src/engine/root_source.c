@@ -36,7 +36,7 @@ int root_source_check(const char *path, bool *qcow2, struct error *err)
 	if (stat(path, &st) < 0)
 		return err_set(err, err_from_errno(errno), errno, "%.300s", path);
 	if (S_ISDIR(st.st_mode)) {
-		err_set(err, ERR_UNSUPPORTED, 0, "%.300s: a host directory as the root is not available in this version", path);
+		err_set(err, ERR_UNSUPPORTED, 0, "%.300s: a host directory as the root is not available yet", path);
 		return err_hint(err, "make a disk image of it: mke2fs -t ext4 -d DIR disk.raw 1G");
 	}
 	if (has_suffix(path, ".vmdk")) {
@@ -74,7 +74,7 @@ static int open_locked(const char *path, bool write, struct error *err)
 	return TAKE_FD(fd);
 }
 
-/** check_contents() - That the monitor will be able to use it; what it is for. @ext4: it must hold such a file system. */
+/** check_contents() - That the monitor will be able to use it. @ext4: it must hold such a file system. */
 static int check_contents(const char *path, int fd, bool qcow2, bool ext4, struct error *err)
 {
 	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
@@ -91,7 +91,7 @@ static int check_contents(const char *path, int fd, bool qcow2, bool ext4, struc
 		rc = err_hint(err, ext4 ? "add :format=qcow2" : "rename it, so that it ends in .qcow2");
 	} else if (ext4 && (first[EXT4_MAGIC_AT] != 0x53 || first[EXT4_MAGIC_AT + 1] != 0xef)) {
 		err_set(err, ERR_INVALID, 0, "%.300s holds no ext4 file system", path);
-		rc = err_hint(err, qcow2 ? "format it in a guest, or use a raw image and mkfs.ext4" : "mkfs.ext4 %.100s makes one", path);
+		rc = err_hint(err, "mkfs.ext4 makes one, in a raw image");
 	}
 	disk_close(d);
 	return rc;
@@ -101,7 +101,8 @@ static int check_contents(const char *path, int fd, bool qcow2, bool ext4, struc
  * add_image() - The next disk of the machine from a disk image: raw written in place, qcow2 below a private file.
  * @at: where its descriptor is kept, in the plan
  */
-static int add_image(struct run_plan *plan, const char *path, bool qcow2, bool ext4, struct disk_extent *at, struct error *err)
+static int add_image(struct run_plan *plan, const char *path, bool qcow2, bool ext4, struct disk_extent *at,
+		     struct error *err)
 {
 	struct monitor_config *m = &plan->spec.machine;
 	int fd = open_locked(path, !qcow2, err);
@@ -142,7 +143,8 @@ static int add_managed(const struct root_disk *r, struct run_plan *plan, struct 
 	if (fd < 0)
 		return fd;
 	plan->upper = (struct disk_extent){ .fd = fd, .length = bytes };
-	m->disks[m->disk_count++] = (struct monitor_disk){ .ephemeral = true, .extent_count = 1, .extents = &plan->upper };
+	m->disks[m->disk_count++] =
+		(struct monitor_disk){ .ephemeral = true, .extent_count = 1, .extents = &plan->upper };
 	return 0;
 }
 

@@ -29,8 +29,10 @@ struct msg_hello {
 	uint64_t kernel_ns;	 /* CLOCK_BOOTTIME when the agent started: time the kernel took */
 };
 
-/** Where the root comes from. Overlay: image /dev/vda below an upper. Disk: a file system on /dev/vda or its partitions.
- * Flat: the image /dev/vda is copied to the empty ext4 /dev/vdb, which is the root. */
+/**
+ * Where the root comes from. Overlay: the image (/dev/vda) below an upper. Disk: a file system on /dev/vda or one of its
+ * partitions. Flat: the image (/dev/vda) is copied to the empty ext4 on /dev/vdb, which is the root.
+ */
 enum msg_root { MSG_ROOT_OVERLAY = 0, MSG_ROOT_DISK = 1, MSG_ROOT_FLAT = 2 };
 enum msg_upper { MSG_UPPER_TMPFS = 0, MSG_UPPER_EXT4 = 1 };
 
