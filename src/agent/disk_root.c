@@ -72,7 +72,8 @@ bool disk_root_mount(struct failure *f)
 		foreign = foreign ? foreign : fs;
 		if (foreign)
 			return fail(f, MSG_FAIL_MOUNT, 0,
-				    "the disk image holds %s; the guest kernel has ext4, erofs, squashfs", foreign->name);
+				    "the disk image holds %s; the guest kernel has ext4, erofs, squashfs",
+				    foreign->name);
 		return fail(f, MSG_FAIL_MOUNT, 0, "no file system (ext4, erofs, squashfs) found on the disk image%s",
 			    partitions ? " nor on its partitions" : "");
 	}

@@ -30,8 +30,8 @@ struct msg_hello {
 };
 
 /**
- * Where the root comes from. Overlay: the image (/dev/vda) below an upper. Disk: a file system on /dev/vda or one of its
- * partitions. Flat: the image (/dev/vda) is copied to the empty ext4 on /dev/vdb, which is the root.
+ * Where the root comes from. Overlay: the image (/dev/vda) below an upper. Disk: a file system on /dev/vda or one of
+ * its partitions. Flat: the image (/dev/vda) is copied to the empty ext4 on /dev/vdb, which is the root.
  */
 enum msg_root { MSG_ROOT_OVERLAY = 0, MSG_ROOT_DISK = 1, MSG_ROOT_FLAT = 2 };
 enum msg_upper { MSG_UPPER_TMPFS = 0, MSG_UPPER_EXT4 = 1 };
