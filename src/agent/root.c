@@ -117,7 +117,7 @@ static bool make_overlay(const struct msg_boot *boot, struct failure *f)
 		return fail(f, MSG_FAIL_MOUNT, errno, "mount the image (EROFS on /dev/vda)");
 	if (boot->upper == MSG_UPPER_EXT4) {
 		if (mount("/dev/vdb", "/rw", "ext4", MS_NOATIME, "discard") < 0)
-			return fail(f, MSG_FAIL_MOUNT, errno, "mount the writable disk (ext4 on /dev/vdb)");
+			return fail(f, MSG_FAIL_MOUNT, errno, "mount the writable disk (/dev/vdb) as ext4");
 	} else {
 		if (boot->upper_bytes)
 			snprintf(size, sizeof(size), "mode=755,size=%llu", (unsigned long long)boot->upper_bytes);

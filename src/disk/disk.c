@@ -171,7 +171,7 @@ struct disk *disk_open_raw(int fd, bool read_only, struct error *err)
 	struct file_disk *f;
 	struct stat st;
 
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size <= 0) {
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size < DISK_SECTOR) {
 		err_set(err, ERR_INVALID, 0, "disk: not a regular file with contents");
 		close(fd);
 		return NULL;

@@ -214,6 +214,7 @@ def test_own_upper_disk_refused(msb, tmp_path, qcow2):
     shutil.copy(qcow2, tmp_path / "qcow2.img")
     fails(run(str(tmp_path / "qcow2.img")), 125, "qcow2", "format=qcow2")
     fails(run(str(tmp_path / "blank") + ":format=qcow2"), 125, "not a qcow2 image")
+    fails(run(str(convert(tmp_path / "blank", tmp_path / "blank.qcow2"))), 125, "writable disk", "ext4")
     os.mkfifo(tmp_path / "fifo")
     fails(run(str(tmp_path / "fifo")), 125, "not a regular file")
 
@@ -342,6 +343,7 @@ def test_bad_disks(msb, raw, tmp_path):
     fails(disk("blank.raw", bytes(MIB)), 125, "no file system")
     fails(disk("xfs.raw", b"XFSB" + bytes(MIB)), 125, "xfs", "ext4")
     fails(disk("empty.raw", b""), 125, "empty.raw")
+    fails(disk("small.raw", b"x" * 511), 125, "small.raw", "contents")
     fails(disk("noise.raw", os.urandom(MIB)), 125, "no file system")
     fails(disk("x.vmdk", b"KDMV"), 125, "VMDK", "qemu-img convert")
     fails(disk("x.iso", b"x"), 125, "x.iso", ".raw or .qcow2")
