@@ -30,7 +30,7 @@
 static _Noreturn void supervise(struct run_plan *plan, int client_fd, int session_fd)
 {
 	struct monitor_config *m = &plan->spec.machine;
-	static int keep[DISK_EXTENTS_MAX + 16];
+	static int keep[DISK_EXTENTS_MAX + 2 * MONITOR_DISKS_MAX + 16];
 	size_t n = 0;
 	int null = open("/dev/null", O_RDWR);
 
@@ -49,9 +49,11 @@ static _Noreturn void supervise(struct run_plan *plan, int client_fd, int sessio
 	keep[n++] = m->log_fd;
 	keep[n++] = m->kvm_fd;
 	keep[n++] = timeline_fd();
-	for (size_t i = 0; i < m->disk_count; i++)
+	for (size_t i = 0; i < m->disk_count; i++) {
 		for (size_t j = 0; j < m->disks[i].extent_count; j++)
 			keep[n++] = m->disks[i].extents[j].fd;
+		keep[n++] = m->disks[i].cow ? m->disks[i].cow->fd : -1;
+	}
 	fd_close_except(keep, n);
 	_exit(supervisor_main(&plan->spec, client_fd, session_fd));
 }
@@ -89,6 +91,7 @@ static int launch(struct run_plan *plan, struct run_session *out, struct error *
 		return code;
 	}
 	out->supervisor_pid = pid;
+	out->orderly = plan->spec.orderly;
 	out->control_fd = client[0];
 	out->fd = session[0];
 
@@ -297,6 +300,7 @@ static int read_reason(const struct run_session *s, struct error *err)
 
 int engine_run_finish(struct run_session *s, struct error *err)
 {
+	int64_t limit_ms = TEARDOWN_LIMIT_MS + (s->orderly ? SANDBOX_STOP_GRACE_S * 1000 : 0);
 	char *slash;
 	int rc = 0;
 
@@ -306,7 +310,7 @@ int engine_run_finish(struct run_session *s, struct error *err)
 		rc = read_reason(s, err);
 	fd_close(&s->fd);
 	fd_close(&s->control_fd);
-	if (s->supervisor_pid > 0 && !children_reap(TEARDOWN_LIMIT_MS))
+	if (s->supervisor_pid > 0 && !children_reap(limit_ms))
 		children_kill(TEARDOWN_LIMIT_MS);
 	s->supervisor_pid = 0;
 	slash = strrchr(s->sandbox_dir, '/');
