@@ -35,4 +35,4 @@ fuzz:
 	@bash tests/fuzz/run.sh $(SECONDS)
 
 clean:
-	rm -rf build build-fuzz build-fuzz.log
+	rm -rf build build-fuzz

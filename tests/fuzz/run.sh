@@ -7,7 +7,8 @@ cd "$(dirname "$(readlink -f "$0")")/../.."
 seconds=${1:?usage: run.sh SECONDS [NAME]...}
 shift
 out=build-fuzz
-sh tests/fuzz/build.sh "$out" > "$out.log" 2>&1 || { cat "$out.log"; exit 1; }
+mkdir -p "$out"
+sh tests/fuzz/build.sh "$out" > "$out/build.log" 2>&1 || { cat "$out/build.log"; exit 1; }
 [ $# -gt 0 ] || set -- $(ls tests/fuzz/fuzz_*.c | sed 's|.*/fuzz_||; s|\.c$||')
 for name; do
 	log=$out/$name.log
