@@ -32,9 +32,7 @@ show: all
 # Every fuzz target for SECONDS each
 SECONDS ?= 30
 fuzz:
-	@bash tests/fuzz/build.sh build-fuzz
-	@for f in build-fuzz/fuzz_*; do [ -x "$$f" ] || continue; mkdir -p "$$f.corpus"; echo "== $$f"; \
-		"$$f" -max_total_time=$(SECONDS) -print_final_stats=0 "$$f.corpus" >"$$f.log" 2>&1 || { tail -20 "$$f.log"; exit 1; }; done
+	@bash tests/fuzz/run.sh $(SECONDS)
 
 clean:
-	rm -rf build build-fuzz
+	rm -rf build build-fuzz build-fuzz.log

@@ -11,7 +11,7 @@ top=$(mktemp -d /tmp/msb-user.XXXXXX)
 trap 'rm -rf "$top"' EXIT
 mkdir -p "$top/build" "$top/home/.cache/microsandbox/tests" "$top/tmp"
 cp -r tests "$top/"
-cp build/msb build/msb-image "$top/build/"
+cp build/msb build/msb-image build/msb-registry "$top/build/"
 cp "$(kernel/build.sh --path)" "$top/vmlinux"
 # mmdebstrap and buildah want subordinate ids, which this user has not: their archives are root's.
 cp -r "$(bash tests/images/python.sh)" "$(bash tests/images/buildah.sh)" "$top/home/.cache/microsandbox/tests/"

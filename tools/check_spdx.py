@@ -11,7 +11,7 @@ listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=TO
 bad = 0
 for name in listed.stdout.split("\n"):
     path = TOP / name
-    if not path.is_file() or not (path.suffix in KINDS or path.name in ("Makefile", "rig", "run")):
+    if not path.is_file() or "corpus" in path.parts or not (path.suffix in KINDS or path.name in ("Makefile", "rig", "run")):
         continue
     with open(path, errors="replace") as f:
         if not any("SPDX-License-Identifier: Apache-2.0" in f.readline() for _ in range(3)):

@@ -64,7 +64,8 @@ static void reap(int64_t timeout_ns)
 		left = end - clock_monotonic_ns();
 		if (pid < 0 || left <= 0)
 			return; /* every process is our descendant */
-		sigtimedwait(&chld, NULL, &(struct timespec){ .tv_sec = left / NSEC_PER_SEC, .tv_nsec = left % NSEC_PER_SEC });
+		sigtimedwait(&chld, NULL,
+			     &(struct timespec){ .tv_sec = left / NSEC_PER_SEC, .tv_nsec = left % NSEC_PER_SEC });
 	}
 }
 
@@ -154,7 +155,9 @@ static void on_boot(const struct frame *frame)
 	else
 		set_clock(boot.realtime_ns);
 	if (ok && root_build(&boot, &f) && keep_defaults(&boot, &user, &f)) {
-		struct msg_ready ready = { .uid = user.uid, .gid = user.gid, .boot_ns = (uint64_t)clock_ns(CLOCK_BOOTTIME) };
+		struct msg_ready ready = { .uid = user.uid,
+					   .gid = user.gid,
+					   .boot_ns = (uint64_t)clock_ns(CLOCK_BOOTTIME) };
 
 		msg_encode_ready(&body, &ready);
 		send_frame(FRAME_READY, &body);
@@ -167,11 +170,9 @@ static void on_boot(const struct frame *frame)
 	buf_free(&body);
 }
 
-/** on_frame() - One control message. */
-static void on_frame(const struct frame *f)
+/** on_frame() - One control message. @clock: takes the time of a CLOCK. */
+static void on_frame(const struct frame *f, struct msg_clock *clock)
 {
-	struct msg_clock clock;
-
 	switch (f->type) {
 	case FRAME_BOOT:
 		if (!booted)
@@ -179,8 +180,7 @@ static void on_frame(const struct frame *f)
 		booted = true;
 		break;
 	case FRAME_CLOCK:
-		if (msg_decode_clock(f->body, f->body_len, &clock))
-			set_clock(clock.realtime_ns);
+		msg_decode_clock(f->body, f->body_len, clock);
 		break;
 	case FRAME_PING:
 		send_frame(FRAME_PONG, NULL);
@@ -194,17 +194,29 @@ static void on_frame(const struct frame *f)
 	}
 }
 
+/** read_control() - All that is there now. Return: false when the host is gone or sends too much. */
+static bool read_control(void)
+{
+	for (;;) {
+		uint8_t chunk[4096];
+		ssize_t n = recv(control, chunk, sizeof(chunk), MSG_DONTWAIT);
+
+		if (n < 0 && (errno == EAGAIN || errno == EINTR))
+			return true;
+		if (n <= 0 || !buf_append(&control_in, chunk, (size_t)n))
+			return false;
+	}
+}
+
 /** on_control() - Bytes from the supervisor. */
 static void on_control(void *arg, uint32_t events)
 {
-	uint8_t chunk[4096];
-	ssize_t n = recv(control, chunk, sizeof(chunk), MSG_DONTWAIT);
+	/* After the machine stood still many wait, all but the last of them wrong. */
+	struct msg_clock clock = { .realtime_ns = 0 };
 
 	(void)arg;
 	(void)events;
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
-	if (n <= 0 || !buf_append(&control_in, chunk, (size_t)n))
+	if (!read_control())
 		power_off();
 	for (;;) {
 		struct frame f;
@@ -214,10 +226,12 @@ static void on_control(void *arg, uint32_t events)
 		if (r == FRAME_BAD)
 			power_off();
 		if (r == FRAME_MORE)
-			return;
-		on_frame(&f);
+			break;
+		on_frame(&f, &clock);
 		buf_consume(&control_in, used);
 	}
+	if (clock.realtime_ns)
+		set_clock(clock.realtime_ns);
 }
 
 /** on_session() - The host connects for a command; nobody else may. */
@@ -257,7 +271,9 @@ static int connect_host(int *listener)
 	struct sockaddr_vm at = { .svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY, .svm_port = VSOCK_PORT_SESSION };
 	struct sockaddr_vm from = { .svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY,
 				    .svm_port = VSOCK_PORT_AGENT_SOURCE };
-	struct sockaddr_vm host = { .svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_HOST, .svm_port = VSOCK_PORT_CONTROL };
+	struct sockaddr_vm host = { .svm_family = AF_VSOCK,
+				    .svm_cid = VMADDR_CID_HOST,
+				    .svm_port = VSOCK_PORT_CONTROL };
 
 	*listener = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	control = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);

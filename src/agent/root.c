@@ -131,7 +131,8 @@ static bool copy_root(struct failure *f)
 /** make_overlay() - /lower, /rw and the union of both at /root. */
 static bool make_overlay(const struct msg_boot *boot, struct failure *f)
 {
-	const char *options = "lowerdir=/lower,upperdir=/rw/upper,workdir=/rw/work,redirect_dir=on,index=on,metacopy=on,xino=on";
+	const char *options =
+		"lowerdir=/lower,upperdir=/rw/upper,workdir=/rw/work,redirect_dir=on,index=on,metacopy=on,xino=on";
 	char size[64];
 
 	mkdir("/lower", 0755);
@@ -217,8 +218,8 @@ bool root_build(const struct msg_boot *boot, struct failure *f)
 	if (mount("private", "/private", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=700,size=1m") < 0)
 		return fail(f, MSG_FAIL_MOUNT, errno, "mount a tmpfs");
 	snprintf(hostname, sizeof(hostname), "%s\n", boot->hostname);
-	snprintf(hosts, sizeof(hosts), "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t%s\n",
-		 boot->hostname);
+	snprintf(hosts, sizeof(hosts),
+		 "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t%s\n", boot->hostname);
 	provide_file(root, "hostname", hostname);
 	provide_file(root, "hosts", hosts);
 	provide_file(root, "resolv.conf", "# no network in this sandbox\n");

@@ -235,9 +235,12 @@ static _Noreturn void child(const struct launch *l)
 	dup2(l->err, 2);
 	for (uint32_t i = 0; i < m->rlimit_count; i++) {
 		struct rlimit r = { .rlim_cur = m->rlimits[i].soft, .rlim_max = m->rlimits[i].hard };
+		uint64_t resource = m->rlimits[i].resource;
 
-		if (setrlimit((int)m->rlimits[i].resource, &r) < 0)
-			child_fail(l, MSG_FAIL_RLIMIT, "rlimit %d", (int)m->rlimits[i].resource);
+		if (setrlimit((int)resource, &r) < 0)
+			child_fail(l, MSG_FAIL_RLIMIT, "--rlimit %s: soft %llu, hard %llu",
+				   resource < MSG_RLIMIT_NAMES ? msg_rlimit_names[resource] : "unknown",
+				   (unsigned long long)r.rlim_cur, (unsigned long long)r.rlim_max);
 	}
 	/* As root: a directory that its user cannot search may still be the working directory. */
 	if (chdir(l->cwd) < 0)
@@ -527,7 +530,8 @@ static void read_output(struct session *s, int i)
 static void report_exit(struct session *s)
 {
 	struct msg_exited m = { .signaled = WIFSIGNALED(s->status),
-				.code = (uint64_t)(WIFSIGNALED(s->status) ? WTERMSIG(s->status) : WEXITSTATUS(s->status)) };
+				.code = (uint64_t)(WIFSIGNALED(s->status) ? WTERMSIG(s->status)
+									  : WEXITSTATUS(s->status)) };
 	struct buf body = BUF_INIT(64);
 
 	if (msg_encode_exited(&body, &m))

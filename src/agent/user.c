@@ -143,7 +143,8 @@ bool user_resolve(const char *spec, struct user *out, struct failure *f)
 		l.name = group;
 		if (!num_parse_u64(group, UINT32_MAX - 1, &gid)) {
 			if (!each_line(AGENT_GROUP, match_group, &l))
-				return fail(f, MSG_FAIL_BAD_USER, 0, "group \"%s\" is not in the image's /etc/group", group);
+				return fail(f, MSG_FAIL_BAD_USER, 0, "group \"%s\" is not in the image's /etc/group",
+					    group);
 			gid = l.gid;
 		}
 		out->gid = (gid_t)gid;

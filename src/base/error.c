@@ -99,6 +99,36 @@ int err_hint(struct error *err, const char *fmt, ...)
 	return -(int)err->code;
 }
 
+const char *err_advice(const struct error *err)
+{
+	if (err->code == ERR_GUEST_NOT_FOUND || err->code == ERR_GUEST_NOT_EXECUTABLE || err->code == ERR_GUEST_SPAWN)
+		return NULL; /* the errno is the guest's */
+	switch (err->sys_errno) {
+	case ENOSPC:
+	case EDQUOT:
+		return "free some space there, or choose another place with MSB_HOME";
+	case EROFS:
+		return "choose a place that can be written";
+	case EACCES:
+	case EPERM:
+		return "see who may use it: ls -ld, and for each folder above it";
+	case ENOENT:
+	case ENOTDIR:
+		return "check the path";
+	case EMFILE:
+	case ENFILE:
+		return "raise the limit on open files: ulimit -n";
+	case EFBIG:
+		return "raise the limit on the size of files: ulimit -f";
+	case ENOMEM:
+		return "free some memory, or raise the limit on it: ulimit -v";
+	case EAGAIN:
+		return "raise the limit on processes: ulimit -u";
+	default:
+		return NULL;
+	}
+}
+
 void err_clear(struct error *err)
 {
 	err->code = ERR_NONE;

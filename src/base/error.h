@@ -62,6 +62,9 @@ int err_wrap(struct error *err, const char *fmt, ...) __attribute__((format(prin
 /** err_hint() - Say what the user can do about it (replaces an earlier hint). Return: the negative code. */
 int err_hint(struct error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/** err_advice() - What to do about a refusal of the host's that nobody gave a hint for, by its errno. May be NULL. */
+const char *err_advice(const struct error *err);
+
 /** err_clear() - Make the object reusable after its error was dealt with. */
 void err_clear(struct error *err);
 

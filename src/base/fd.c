@@ -132,6 +132,17 @@ static int compare_int(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+/** close_all() - Descriptors from..to; one by one where a container's filter does not know the system call. */
+static void close_all(unsigned int from, unsigned int to)
+{
+	long max = sysconf(_SC_OPEN_MAX);
+
+	if (close_range(from, to, 0) == 0)
+		return;
+	for (unsigned int fd = from; fd <= to && (long)fd < max; fd++)
+		close((int)fd);
+}
+
 void fd_close_except(int *keep, size_t count)
 {
 	unsigned int from = 0;
@@ -141,10 +152,10 @@ void fd_close_except(int *keep, size_t count)
 		if (keep[i] < 0 || (unsigned int)keep[i] < from)
 			continue;
 		if ((unsigned int)keep[i] > from)
-			close_range(from, (unsigned int)keep[i] - 1, 0);
+			close_all(from, (unsigned int)keep[i] - 1);
 		from = (unsigned int)keep[i] + 1;
 	}
-	close_range(from, ~0U, 0);
+	close_all(from, ~0U);
 }
 
 int fd_send_msg(int sock, const void *data, size_t n, const int *fds, size_t fd_count)

@@ -32,7 +32,7 @@ int fd_pwrite_full(int fd, const void *from, size_t n, off_t offset);
 /** fd_memfd() - A memfd with this name (shown in /proc), size bytes long. Return: owned fd, or -1 with errno. */
 int fd_memfd(const char *name, uint64_t size, bool sealable);
 
-/** fd_close_except() - Close every descriptor of this process but those in keep (sorted in place; -1 entries ignored). */
+/** fd_close_except() - Close every descriptor of this process but those in keep (sorted here; -1 is ignored). */
 void fd_close_except(int *keep, size_t count);
 
 #define FD_PASS_MAX 64 /* descriptors in one message */
@@ -47,7 +47,7 @@ int fd_send_msg(int sock, const void *data, size_t n, const int *fds, size_t fd_
 /**
  * fd_recv_msg() - Receive one message and its descriptors (close-on-exec).
  * @fds: room for FD_PASS_MAX; *fd_count is set; the caller owns them
- * Return: bytes received (0: end of file), or -1 with errno. A truncated message is EMSGSIZE and its descriptors closed.
+ * Return: bytes received (0: end of file), or -1 with errno. A truncated message is EMSGSIZE, its descriptors closed.
  */
 ssize_t fd_recv_msg(int sock, void *to, size_t max, int *fds, size_t *fd_count);
 

@@ -35,7 +35,7 @@ void loop_free(struct loop *loop);
 int loop_add(struct loop *loop, int fd, uint32_t events, loop_fn fn, void *arg, struct error *err);
 /** loop_modify() - Change the watched events (0: keep the source but see only errors and hang-ups). */
 void loop_modify(struct loop *loop, int source, uint32_t events);
-/** loop_remove() - Forget a source and set the id to -1; allowed inside handlers, also for the running one; -1 is ignored. */
+/** loop_remove() - Forget a source and set the id to -1; also inside handlers, even for the running one; ignores -1. */
 void loop_remove(struct loop *loop, int *source);
 
 /**

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The pump between this process's streams and a session. One poll loop: standard input is read only while its
- * window (STDIN_WINDOW) is open, so that a signal never waits behind it; output is written as it arrives. It ends with the command, when output cannot be written
- * any more (the reader went away), on a second signal, or when the sandbox is gone.
+ * window (STDIN_WINDOW) is open, so that a signal never waits behind it; output is written as it arrives. It ends with
+ * the command, when output cannot be written any more (the reader went away), on a second signal, or when the sandbox
+ * is gone.
  */
 #include <errno.h>
 #include <limits.h>

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/nearest.h"
 #include "engine/engine.h"
 
 #define EXIT_USAGE 2
@@ -44,11 +45,13 @@ struct command {
 	int (*run)(int argc, char **argv);
 };
 
-/** usage_error() - Print the error object as a usage error. Return: EXIT_USAGE. */
+/** set_command() - The command that runs, for hints. Kept. */
+void set_command(const char *name);
+/** usage_error() - Print the error object as a usage error, with a hint in any case. Return: EXIT_USAGE. */
 int usage_error(const struct error *err);
 /** colour() - May escape sequences be written to this descriptor? A terminal, and NO_COLOR is not set. */
 bool colour(int fd);
-/** print_error() - "error: text" and the hint. */
+/** print_error() - "error: text" and the hint, else what err_advice() knows. */
 void print_error(const struct error *err);
 /**
  * parse_options() - Options before and after words, --name=value, -n value, -nVALUE, clusters of flags.
@@ -58,8 +61,6 @@ int parse_options(const struct option_row *rows, size_t count, size_t max_words,
 		  struct parsed *out, struct error *err);
 /** print_help() - Usage, summary and options. */
 void print_help(const struct command *c, const struct option_row *rows, size_t count);
-/** nearest() - The word of a list closest to what was typed, or NULL when none is close. */
-const char *nearest(const char *typed, const char *const *words, size_t count);
 
 /** attach() - Pump between this process's streams and a session. Return: the exit status for main(). */
 int attach(struct run_session *s, bool tty, bool stdin_open, int signal_fd, uint64_t timeout_s);

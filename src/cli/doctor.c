@@ -8,6 +8,7 @@
 #include "base/fd.h"
 #include "cli/cli.h"
 #include "confine/confine.h"
+#include "engine/kernel_file.h"
 #include "hypervisor/hypervisor.h"
 
 /** row() - One finding. */
@@ -41,7 +42,8 @@ static void confinement_row(void)
 	if (missing.len)
 		buf_printf(&hint, "this host does not grant: %s%s%s", buf_cstr(&missing), report.note[0] ? "; " : "",
 			   report.note);
-	row(missing.len ? "!" : "✓", "confinement", got.len ? buf_cstr(&got) : "none", hint.len ? buf_cstr(&hint) : NULL);
+	row(missing.len ? "!" : "✓", "confinement", got.len ? buf_cstr(&got) : "none",
+	    hint.len ? buf_cstr(&hint) : NULL);
 	buf_free(&got);
 	buf_free(&missing);
 	buf_free(&hint);
@@ -49,14 +51,17 @@ static void confinement_row(void)
 
 int command_doctor(int argc, char **argv)
 {
-	static const struct command help = { "doctor", "Check this host: what works, what is missing, what to do.", "", NULL };
+	static const struct command help = { "doctor", "Check this host: what works, what is missing, what to do.", "",
+					     NULL };
 	struct engine_paths paths;
 	struct error err = ERROR_INIT;
 	struct kvm_probe probe;
 	struct utsname u;
 	struct parsed p;
+	struct error err_kernel = ERROR_INIT;
 	_cleanup_fd_ int home = -1;
-	bool ok = true, qemu;
+	_cleanup_fd_ int kernel = -1;
+	bool ok = true, home_ok, qemu;
 
 	if (parse_options(NULL, 0, 0, argc, argv, &p, &err) < 0)
 		return usage_error(&err);
@@ -70,12 +75,9 @@ int command_doctor(int argc, char **argv)
 	}
 	uname(&u);
 	printf("Platform:       %s %s %s\nVersion:        msb %s\n", u.sysname, u.machine, u.release, MSB_VERSION);
-	if (engine_paths(&paths, &err) < 0) {
-		row("✗", "state folder", err.text, err.hint);
-		return 1;
-	}
-	printf("Home:           %s\n\n", paths.home);
-	home = open(paths.home, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	home_ok = engine_paths(&paths, ENGINE_WRITE, &err) == 0;
+	printf("Home:           %s\n\n", paths.home[0] ? paths.home : "-");
+	home = home_ok ? open(paths.home, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 	kvm_probe(home, &probe);
 	qemu = paths.qemu[0] && access(paths.qemu, X_OK) == 0;
 	if (probe.usable)
@@ -87,13 +89,15 @@ int command_doctor(int argc, char **argv)
 	if (qemu)
 		row("✓", "QEMU", paths.qemu, NULL);
 	else
-		row(probe.usable ? "!" : "✗", "QEMU", "qemu-system-x86_64 not found", "apt-get install qemu-system-x86");
+		row(probe.usable ? "!" : "✗", "QEMU", "qemu-system-x86_64 not found",
+		    "apt-get install qemu-system-x86");
 	ok &= probe.usable || qemu;
-	if (paths.kernel[0] && access(paths.kernel, R_OK) == 0)
+	kernel = kernel_file_open(&paths, &err_kernel);
+	if (kernel >= 0)
 		row("✓", "guest kernel", paths.kernel, NULL);
 	else
-		row("✗", "guest kernel", "not found", "run scripts/setup.sh");
-	ok &= paths.kernel[0] != '\0';
+		row("✗", "guest kernel", err_kernel.text, err_kernel.hint);
+	ok &= kernel >= 0;
 	if (paths.helper[0])
 		row("✓", "msb-image", paths.helper, NULL);
 	else
@@ -103,11 +107,11 @@ int command_doctor(int argc, char **argv)
 		row("✓", "mke2fs", "writable disks are ext4 files", NULL);
 	else
 		row("!", "mke2fs", "not found: writable layers live in memory", "apt-get install e2fsprogs");
-	if (access(paths.home, W_OK) == 0)
+	if (home_ok)
 		row("✓", "state folder", "writable", NULL);
 	else
-		row("✗", "state folder", "not writable", "set MSB_HOME to a folder of yours");
-	ok &= access(paths.home, W_OK) == 0;
+		row("✗", "state folder", err.text, err.hint);
+	ok &= home_ok;
 	confinement_row();
 	printf("\n%s\n", ok ? "Host setup is ready." : "Something is missing; see ✗ above.");
 	return ok ? 0 : 1;

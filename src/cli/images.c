@@ -12,11 +12,11 @@
 #include "image/store.h"
 
 /** open_store() - MSB_HOME and the store in it. */
-static struct image_store *open_store(struct engine_paths *paths, struct error *err)
+static struct image_store *open_store(struct engine_paths *paths, enum engine_access how, struct error *err)
 {
 	_cleanup_fd_ int home = -1;
 
-	if (engine_paths(paths, err) < 0)
+	if (engine_paths(paths, how, err) < 0)
 		return NULL;
 	engine_sweep(paths);
 	home = open(paths->home, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -37,8 +37,10 @@ int command_load(int argc, char **argv)
 		{ 't', "tag", "REF", "name for the first image of the archive", OPTION_LIST, &tags, 0, 0 },
 		{ 'q', "quiet", NULL, "print nothing", OPTION_FLAG, &quiet, 0, 0 },
 	};
-	static const struct command help = { "load", "Load images from an archive made by docker save, skopeo, buildah or umoci.",
-					     "[-i FILE] [-t REF]...", NULL };
+	static const struct command help = {
+		"load", "Load images from an archive made by docker save, skopeo, buildah or umoci.",
+		"[-i FILE] [-t REF]...", NULL
+	};
 	struct engine_paths paths;
 	struct error err = ERROR_INIT;
 	char name[REFERENCE_MAX];
@@ -58,12 +60,17 @@ int command_load(int argc, char **argv)
 	for (size_t i = 0; i < tags.count; i++)
 		if (reference_normalise(tags.item[i], name, &err) < 0)
 			return usage_error(&err); /* before the archive is read, and the good ones get their image */
+	if (input && !*input) {
+		err_set(&err, ERR_USAGE, 0, "--input: the name of the archive is empty");
+		return usage_error(&err);
+	}
 	if (!input && isatty(STDIN_FILENO)) {
 		err_set(&err, ERR_USAGE, 0, "load: standard input is a terminal");
 		err_hint(&err, "use msb load -i FILE, or pipe an archive in");
 		return usage_error(&err);
 	}
-	if (engine_paths(&paths, &err) < 0 || engine_load(&paths, input, tags.item, tags.count, quiet, &err) < 0) {
+	if (engine_paths(&paths, ENGINE_WRITE, &err) < 0 ||
+	    engine_load(&paths, input, tags.item, tags.count, quiet, &err) < 0) {
 		print_error(&err);
 		return err.code == ERR_CANCELLED ? 130 : 1;
 	}
@@ -139,7 +146,7 @@ int command_images(int argc, char **argv)
 	struct image **list = NULL;
 	struct error err = ERROR_INIT;
 	struct parsed p;
-	size_t count;
+	size_t count = 0;
 	int rc;
 
 	if (parse_options(rows, ARRAY_LEN(rows), 0, argc, argv, &p, &err) < 0)
@@ -149,13 +156,15 @@ int command_images(int argc, char **argv)
 		return 0;
 	}
 	if (p.extra_count || (format && strcmp(format, "json") != 0)) {
-		err_set(&err, ERR_USAGE, 0, p.extra_count ? "images: unexpected \"%s\"" : "--format: \"%s\" is not json",
+		err_set(&err, ERR_USAGE, 0,
+			p.extra_count ? "images: unexpected \"%s\"" : "--format: \"%s\" is not json",
 			p.extra_count ? p.extra[0] : format);
 		return usage_error(&err);
 	}
-	store = open_store(&paths, &err);
-	rc = store ? image_store_list(store, &list, &count, &err) : -1;
-	if (rc < 0) {
+	store = open_store(&paths, ENGINE_READ, &err);
+	rc = store ? image_store_list(store, &list, &count, &err) : -(int)err.code;
+	/* Nothing was ever loaded, and this command needs not make a place for it. */
+	if (rc < 0 && !(rc == -(int)ERR_NOT_FOUND && paths.home[0])) {
 		print_error(&err);
 		return 1;
 	}
@@ -179,7 +188,8 @@ int command_rmi(int argc, char **argv)
 {
 	static bool quiet, force;
 	static const struct option_row rows[] = {
-		{ 'f', "force", NULL, "also when a sandbox uses it", OPTION_FLAG, &force, 0, 0 },
+		/* Docker's habit: here an image in use can go in any case, its sandboxes keep it until they end. */
+		{ 'f', "force", NULL, NULL, OPTION_FLAG, &force, 0, 0 },
 		{ 'q', "quiet", NULL, "print nothing", OPTION_FLAG, &quiet, 0, 0 },
 	};
 	static const struct command help = { "rmi", "Remove cached images.", "IMAGE...", NULL };
@@ -204,7 +214,7 @@ int command_rmi(int argc, char **argv)
 	for (size_t i = 0; i < p.word_count; i++)
 		if (reference_normalise(p.words[i], name, &err) < 0)
 			return usage_error(&err);
-	store = open_store(&paths, &err);
+	store = open_store(&paths, ENGINE_WRITE, &err);
 	if (!store) {
 		print_error(&err);
 		return 1;

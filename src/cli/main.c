@@ -161,6 +161,13 @@ static bool is(const char *word, const char *a, const char *b)
 	return strcmp(word, a) == 0 || strcmp(word, b) == 0;
 }
 
+/** start() - Run a command; its name goes into hints. */
+static int start(const struct entry *e, int count, char **args)
+{
+	set_command(e->name);
+	return e->run(count, args);
+}
+
 /** dispatch() - The command by its name; args[0] is the name. */
 static int dispatch(int count, char **args)
 {
@@ -179,9 +186,9 @@ static int dispatch(int count, char **args)
 		const char *second = second_word(commands[i].name, args[0]);
 
 		if (second && count > 1 && strcmp(second, args[1]) == 0)
-			return commands[i].run(count - 2, args + 2);
+			return start(&commands[i], count - 2, args + 2);
 		if (strcmp(args[0], commands[i].name) == 0)
-			return commands[i].run(count - 1, args + 1);
+			return start(&commands[i], count - 1, args + 1);
 	}
 	if (!is_group(args[0]))
 		return unknown_command(args[0]);

@@ -17,58 +17,30 @@ bool colour(int fd)
 	return isatty(fd) && !(no && *no) && term && *term && strcmp(term, "dumb") != 0;
 }
 
+static const char *command_name = ""; /* for hints */
+
+void set_command(const char *name)
+{
+	command_name = name;
+}
+
 void print_error(const struct error *err)
 {
+	const char *hint = err->hint[0] ? err->hint : err_advice(err);
+
 	if (!err->text[0])
 		return; /* a helper program has printed it */
 	fprintf(stderr, "%serror:%s %s\n", colour(2) ? "\033[1;31m" : "", colour(2) ? "\033[0m" : "", err->text);
-	if (err->hint[0])
-		fprintf(stderr, "  → %s\n", err->hint);
+	if (hint)
+		fprintf(stderr, "  → %s\n", hint);
 }
 
 int usage_error(const struct error *err)
 {
 	print_error(err);
+	if (!err->hint[0])
+		fprintf(stderr, "  → msb %s%s--help says what it takes\n", command_name, *command_name ? " " : "");
 	return EXIT_USAGE;
-}
-
-/** distance() - Edits between two short words (Levenshtein), cut at 8 letters difference. */
-static size_t distance(const char *a, const char *b)
-{
-	size_t row[32], n = strlen(b);
-
-	if (n >= ARRAY_LEN(row) || strlen(a) >= ARRAY_LEN(row))
-		return 99;
-	for (size_t j = 0; j <= n; j++)
-		row[j] = j;
-	for (size_t i = 1; a[i - 1]; i++) {
-		size_t before = row[0];
-
-		row[0] = i;
-		for (size_t j = 1; j <= n; j++) {
-			size_t up = row[j];
-
-			row[j] = MIN(MIN(row[j] + 1, row[j - 1] + 1), before + (a[i - 1] != b[j - 1]));
-			before = up;
-		}
-	}
-	return row[n];
-}
-
-const char *nearest(const char *typed, const char *const *words, size_t count)
-{
-	const char *best = NULL;
-	size_t best_distance = 3;
-
-	for (size_t i = 0; i < count; i++) {
-		size_t d = words[i] ? distance(typed, words[i]) : 99;
-
-		if (d < best_distance) {
-			best_distance = d;
-			best = words[i];
-		}
-	}
-	return best;
 }
 
 /** set_value() - One option's value into its target. */
@@ -99,7 +71,7 @@ static int set_value(const struct option_row *row, const char *v, struct error *
 		return unit_duration(row->name, v, row->target, err);
 	case OPTION_LATER:
 		err_set(err, ERR_USAGE, 0, "--%s is not available in this version", row->name);
-		return err_hint(err, "docs/architecture.md lists what is not there yet");
+		return err_hint(err, "docs/status.md lists what is not there yet");
 	}
 	return 0;
 }
@@ -120,7 +92,7 @@ static int unknown(const struct option_row *rows, size_t count, const char *name
 		names[i] = rows[i].name;
 	near = nearest(name, names, MIN(count, ARRAY_LEN(names)));
 	err_set(err, ERR_USAGE, 0, "unknown option --%s", name);
-	return near ? err_hint(err, "did you mean --%s?", near) : err_hint(err, "--help lists the options");
+	return near ? err_hint(err, "did you mean --%s?", near) : -(int)err->code;
 }
 
 /** long_option() - --name or --name=value. */
@@ -162,10 +134,8 @@ static int short_options(const struct option_row *rows, size_t count, const char
 		for (size_t r = 0; r < count && !row; r++)
 			if (rows[r].short_name == *arg)
 				row = &rows[r];
-		if (!row) {
-			err_set(err, ERR_USAGE, 0, "unknown option -%c", *arg);
-			return err_hint(err, "--help lists the options");
-		}
+		if (!row)
+			return err_set(err, ERR_USAGE, 0, "unknown option -%c", *arg);
 		if (!takes_value(row)) {
 			if (set_value(row, NULL, err) < 0)
 				return -(int)err->code;

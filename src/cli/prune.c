@@ -76,7 +76,7 @@ static int prune(const char *name, const char *summary, bool templates, int argc
 					  "layers that no image needs and what interrupted pulls left");
 	if (status)
 		return status;
-	if (engine_paths(&paths, &err) < 0 || engine_prune(&paths, all, templates, &r, &err) < 0) {
+	if (engine_paths(&paths, ENGINE_WRITE, &err) < 0 || engine_prune(&paths, all, templates, &r, &err) < 0) {
 		print_error(&err);
 		return 1;
 	}
@@ -129,7 +129,7 @@ int command_system_df(int argc, char **argv)
 			p.extra_count ? p.extra[0] : format);
 		return usage_error(&err);
 	}
-	if (engine_paths(&paths, &err) < 0 || engine_usage(&paths, list, &count, &err) < 0) {
+	if (engine_paths(&paths, ENGINE_READ, &err) < 0 || engine_usage(&paths, list, &count, &err) < 0) {
 		print_error(&err);
 		return 1;
 	}

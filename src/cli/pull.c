@@ -16,11 +16,11 @@ static int report(const struct error *err)
 }
 
 /** with_paths() - engine_paths(), or the exit status. */
-static bool with_paths(struct engine_paths *paths, int *status)
+static bool with_paths(struct engine_paths *paths, enum engine_access how, int *status)
 {
 	struct error err = ERROR_INIT;
 
-	if (engine_paths(paths, &err) == 0)
+	if (engine_paths(paths, how, &err) == 0)
 		return true;
 	print_error(&err);
 	*status = 1;
@@ -60,7 +60,7 @@ int command_pull(int argc, char **argv)
 	if (reference_normalise(p.words[0], name, &err) < 0)
 		return usage_error(&err);
 	block_signals();
-	if (!with_paths(&paths, &status))
+	if (!with_paths(&paths, ENGINE_WRITE, &status))
 		return status;
 	engine_sweep(&paths);
 	spec = (struct pull_spec){ .reference = p.words[0], .quiet = quiet, .again = force, .insecure = insecure,
@@ -108,7 +108,7 @@ int command_save(int argc, char **argv)
 		return usage_error(&err);
 	}
 	block_signals();
-	if (!with_paths(&paths, &status))
+	if (!with_paths(&paths, ENGINE_READ, &status))
 		return status;
 	if (engine_save(&paths, p.words, p.word_count, format && strcmp(format, "oci") == 0, output, &err) < 0)
 		return report(&err);
@@ -157,7 +157,7 @@ int command_image_import(int argc, char **argv)
 		return usage_error(&err);
 	}
 	block_signals();
-	if (!with_paths(&paths, &status))
+	if (!with_paths(&paths, ENGINE_WRITE, &status))
 		return status;
 	if (engine_import(&paths, input ? NULL : p.words[0], tags.item, tags.count, quiet, &err) < 0)
 		return report(&err);
@@ -192,7 +192,7 @@ int command_image_inspect(int argc, char **argv)
 	}
 	if (reference_normalise(p.words[0], name, &err) < 0)
 		return usage_error(&err);
-	if (!with_paths(&paths, &status))
+	if (!with_paths(&paths, ENGINE_READ, &status))
 		return status;
 	return engine_image_inspect(&paths, p.words[0], format != NULL, &err) < 0 ? report(&err) : 0;
 }

@@ -41,7 +41,7 @@ static int run(const char *const *words, size_t count, int input)
 	struct engine_paths paths;
 	struct error err = ERROR_INIT;
 
-	if (engine_paths(&paths, &err) == 0 && engine_registry(&paths, words, count, input, &err) == 0)
+	if (engine_paths(&paths, ENGINE_WRITE, &err) == 0 && engine_registry(&paths, words, count, input, &err) == 0)
 		return 0;
 	print_error(&err);
 	return err.code == ERR_CANCELLED ? 130 : 1;
@@ -107,7 +107,7 @@ int command_registry_login(int argc, char **argv)
 			return 1;
 		}
 	}
-	if (engine_paths(&paths, &err) < 0) {
+	if (engine_paths(&paths, ENGINE_WRITE, &err) < 0) {
 		print_error(&err);
 		return 1;
 	}
@@ -141,7 +141,7 @@ int command_registry_logout(int argc, char **argv)
 	}
 	if (host_word(&p, help.name, &err) < 0)
 		return usage_error(&err);
-	if (engine_paths(&paths, &err) < 0) {
+	if (engine_paths(&paths, ENGINE_WRITE, &err) < 0) {
 		print_error(&err);
 		return 1;
 	}
@@ -165,7 +165,7 @@ int command_registry_ls(int argc, char **argv)
 		err_set(&err, ERR_USAGE, 0, "registry ls: unexpected \"%s\"", p.extra[0]);
 		return usage_error(&err);
 	}
-	if (engine_paths(&paths, &err) < 0) {
+	if (engine_paths(&paths, ENGINE_WRITE, &err) < 0) {
 		print_error(&err);
 		return 1;
 	}

@@ -37,7 +37,8 @@ static const struct option_row rows[] = {
 	{ 't', "tty", NULL, "give the command a terminal", OPTION_FLAG, &o.tty, 0, 0 },
 	{ 0, "no-tty", NULL, "never give the command a terminal", OPTION_FLAG, &o.no_tty, 0, 0 },
 	{ 0, "timeout", "TIME", "end the command after 30s, 5m, 1h", OPTION_DURATION, &o.timeout, 0, 0 },
-	{ 0, "rlimit", "NAME=SOFT[:HARD]", "resource limit of the command (nofile=1024)", OPTION_LIST, &o.rlimits, 0, 0 },
+	{ 0, "rlimit", "NAME=SOFT[:HARD]", "resource limit of the command (nofile=1024)", OPTION_LIST, &o.rlimits, 0,
+	  0 },
 	{ 0, "pull", "POLICY", "always, if-missing or never (if-missing)", OPTION_STRING, &o.pull, 0, 0 },
 	{ 0, "insecure", NULL, "pull: plain HTTP and unchecked certificates are good enough", OPTION_FLAG, &o.insecure, 0, 0 },
 	{ 0, "ca-certs", "FILE", "pull: trust these certificates (PEM) too", OPTION_LIST, &o.ca_certs, 0, 0 },
@@ -223,6 +224,8 @@ static int run_session(const struct run_spec *spec, bool quiet)
 	if (engine_run_start(spec, cancel, &s, &err) < 0) {
 		if (err.code == ERR_CANCELLED)
 			return cancelled_status(cancel);
+		if (err.code == ERR_USAGE)
+			return usage_error(&err);
 		print_error(&err);
 		return exit_status(&err);
 	}
@@ -271,6 +274,8 @@ int command_run(int argc, char **argv)
 	}
 	for (size_t i = 0; i < o.env_files.count; i++)
 		if (add_env_file(&env, o.env_files.item[i], &err) < 0) {
+			if (err.code == ERR_USAGE)
+				return usage_error(&err);
 			print_error(&err);
 			return exit_status(&err);
 		}
@@ -297,7 +302,7 @@ int command_run(int argc, char **argv)
 		err_set(&err, ERR_USAGE, 0, "--workdir: \"%s\" is not an absolute path", o.workdir);
 		return usage_error(&err);
 	}
-	if (engine_paths(&paths, &err) < 0) {
+	if (engine_paths(&paths, ENGINE_WRITE, &err) < 0) {
 		print_error(&err);
 		return EXIT_MSB_FAILED;
 	}

@@ -2,7 +2,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "base/macros.h"
 #include "base/num.h"
@@ -88,17 +87,6 @@ static bool limit_value(const char *text, uint64_t *out)
 
 int unit_rlimit(const char *option, const char *text, struct msg_rlimit *out, struct error *err)
 {
-	static const struct {
-		const char *name;
-		int resource;
-	} names[] = {
-		{ "cpu", RLIMIT_CPU },		 { "fsize", RLIMIT_FSIZE },   { "data", RLIMIT_DATA },
-		{ "stack", RLIMIT_STACK },	 { "core", RLIMIT_CORE },     { "rss", RLIMIT_RSS },
-		{ "nproc", RLIMIT_NPROC },	 { "nofile", RLIMIT_NOFILE }, { "memlock", RLIMIT_MEMLOCK },
-		{ "as", RLIMIT_AS },		 { "locks", RLIMIT_LOCKS },   { "sigpending", RLIMIT_SIGPENDING },
-		{ "msgqueue", RLIMIT_MSGQUEUE }, { "nice", RLIMIT_NICE },     { "rtprio", RLIMIT_RTPRIO },
-		{ "rttime", RLIMIT_RTTIME },
-	};
 	char copy[128];
 	char *value, *hard;
 
@@ -110,10 +98,10 @@ int unit_rlimit(const char *option, const char *text, struct msg_rlimit *out, st
 		hard = value ? strchr(value, ':') : NULL;
 		if (hard)
 			*hard++ = '\0';
-		for (size_t i = 0; value && i < ARRAY_LEN(names); i++) {
-			if (strcmp(copy, names[i].name) != 0)
+		for (size_t i = 0; value && i < MSG_RLIMIT_NAMES; i++) {
+			if (strcmp(copy, msg_rlimit_names[i]) != 0)
 				continue;
-			out->resource = (uint64_t)names[i].resource;
+			out->resource = i;
 			if (limit_value(value, &out->soft) && limit_value(hard ? hard : value, &out->hard) &&
 			    out->soft <= out->hard)
 				return 0;

@@ -172,7 +172,7 @@ int confine_program(bool in_user_ns, const int *readable, size_t count, struct c
 	if (have_namespaces && make_root(report, &why) < 0)
 		missing(report, &why);
 	if (!in_user_ns && outer_uid == 0) {
-		/* Root without the capability to become another (some containers): only behind a wall of another kind. */
+		/* Root that may not become another (some containers): only behind a wall of another kind. */
 		if (drop_identity(&why) < 0)
 			missing(report, &why);
 		else
@@ -191,7 +191,8 @@ int confine_program(bool in_user_ns, const int *readable, size_t count, struct c
 		snprintf(report->note, sizeof(report->note), "confine: the kernel has no Landlock");
 	}
 	if (geteuid() == 0 && !(report->rungs & (CONFINE_EMPTY_ROOT | CONFINE_LANDLOCK)))
-		return err_set(err, ERR_UNSUPPORTED, 0, "%s; nothing would keep a guest from root's files", report->note);
+		return err_set(err, ERR_UNSUPPORTED, 0, "%s; nothing would keep a guest from root's files",
+			       report->note);
 	return 0;
 }
 
@@ -205,21 +206,6 @@ int confine_die_with(int lifeline, struct error *err)
 	if (poll(&p, 1, 0) != 0)
 		return err_set(err, ERR_CLOSED, 0, "confine: the parent is gone");
 	return 0;
-}
-
-int confine_pdeathsig(pid_t parent, struct error *err)
-{
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0)
-		return err_set(err, ERR_SYSTEM, errno, "confine: parent-death signal");
-	/* Changed while we looked the other way: too late for the signal. */
-	if (getppid() != parent)
-		return err_set(err, ERR_CLOSED, 0, "confine: the parent is gone");
-	return 0;
-}
-
-void confine_close_fds(int *keep, size_t count)
-{
-	fd_close_except(keep, count);
 }
 
 void confine_probe(struct confine_report *out)

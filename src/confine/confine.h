@@ -3,8 +3,9 @@
  * Confinement of what works on behalf of a guest. A ladder: every rung is tried by doing it; what the host refuses is
  * left out and reported (struct confine_report), except no_new_privs and, where asked for, seccomp, which are required.
  *
- * Two customers: a program about to be executed (QEMU): confine_fork(), then confine_program() in the child; and our
- * own processes, which have opened all they need: confine_close_fds(), confine_deny_dangerous(), confine_landlock_none().
+ * Two customers: a program about to be executed (QEMU): confine_fork(), then in the child confine_program(),
+ * confine_die_with() and confine_filter_program(); and our own processes, which have opened all they need:
+ * confine_deny_dangerous(), confine_landlock_none().
  */
 #ifndef MSB_CONFINE_CONFINE_H
 #define MSB_CONFINE_CONFINE_H
@@ -47,38 +48,40 @@ pid_t confine_fork(bool *in_user_ns);
  * confine_program() - In the child of confine_fork(), just before execve(): an empty root with /usr (read-only) and
  * /proc, unprivileged identity, Landlock, no_new_privs, no core dumps.
  * @readable: descriptors of files that the program may open for reading by /proc/self/fd/N (Landlock)
- * Return: 0 with what was got in *report, or a negative code: always when it would run as root with every file in reach.
+ * Return: 0 with what was got in *report, or a negative code: always when root would have every file in reach.
  */
 int confine_program(bool in_user_ns, const int *readable, size_t count, struct confine_report *report,
 		    struct error *err);
 
-/** confine_die_with() - Die with the parent: PR_SET_PDEATHSIG, then make sure that it lives (@lifeline not at its end). */
+/**
+ * confine_die_with() - Die with the parent thread; call after the last change of identity.
+ * @lifeline: read end of a pipe that the parent holds. Return: 0, or ERR_CLOSED when the parent is gone already.
+ */
 int confine_die_with(int lifeline, struct error *err);
 
-/**
- * confine_pdeathsig() - Die with the parent thread; call after the last change of identity.
- * @parent: getpid() of the parent taken before the fork. Return: 0, or ERR_CLOSED when it is gone already.
- */
-int confine_pdeathsig(pid_t parent, struct error *err);
-
-/** confine_close_fds() - Close all descriptors but these (sorted in place; -1 entries ignored). */
-void confine_close_fds(int *keep, size_t count);
-
-/** confine_drop_privileges() - As root: to CONFINE_UID with no groups and no capabilities. Always: no_new_privs, no core. */
+/** confine_drop_privileges() - As root: to CONFINE_UID, no groups, no capabilities. Always: no_new_privs, no core. */
 int confine_drop_privileges(struct error *err);
 
 enum confine_deny {
 	CONFINE_DENY_OPEN = 1u << 0, /* also no open, creat, rename, unlink, chmod... by path */
 	CONFINE_DENY_FORK = 1u << 1, /* also no new processes (threads stay allowed) */
+	CONFINE_ALLOW_CLIENT = 1u << 2, /* but: TCP and UDP sockets can be made and connected (not bound) */
 };
 
 /**
- * confine_deny_dangerous() - seccomp on all threads: no sockets made or connected, no exec, no namespaces, mounts, ptrace,
- * bpf, keys, modules, io_uring (it opens sockets behind seccomp), other processes' memory... They fail with EPERM.
- * sendmsg/recvmsg on inherited descriptors stay allowed. Sets no_new_privs.
+ * confine_deny_dangerous() - seccomp on all threads: no sockets made or connected, no exec, no namespaces, mounts,
+ * ptrace, bpf, keys, modules, io_uring (it opens sockets behind seccomp), other processes' memory... They fail with
+ * EPERM. sendmsg/recvmsg on inherited descriptors stay allowed. Sets no_new_privs.
  * @extra: enum confine_deny
  */
 int confine_deny_dangerous(unsigned int extra, struct error *err);
+
+/**
+ * confine_filter_program() - The same for a program about to be executed, which may also open files (Landlock and the
+ * empty root see to those): no sockets, processes or namespaces, and it keeps its parent-death signal. execve() stays
+ * possible, as this process needs it; the program's own filter may take it away.
+ */
+int confine_filter_program(struct error *err);
 
 /**
  * confine_landlock_none() - This thread and what it starts reach no file by path, no TCP port, no abstract socket.
@@ -86,8 +89,16 @@ int confine_deny_dangerous(unsigned int extra, struct error *err);
  */
 int confine_landlock_none(struct error *err);
 
-/** confine_landlock_program() - As above, but /usr and other library folders, /proc and @readable can be read and run. */
+/** confine_landlock_program() - As above, but library folders, /proc and @readable can be read (the first also run). */
 int confine_landlock_program(const int *readable, size_t count, struct error *err);
+
+/**
+ * confine_landlock_client() - As confine_landlock_none(), but what the C library reads to resolve host names can be
+ * read, and TCP ports be connected to.
+ */
+int confine_landlock_client(struct error *err);
+/** confine_have_landlock() - Does this kernel have it? */
+bool confine_have_landlock(void);
 
 /** confine_probe() - What this host grants, found by doing it in a child. Never fails: an empty report says nothing. */
 void confine_probe(struct confine_report *out);

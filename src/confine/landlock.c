@@ -20,11 +20,13 @@
 #define FS_EXECUTE (1u << 0)
 #define FS_READ_FILE (1u << 2)
 #define FS_READ_DIR (1u << 3)
+#define FS_RUN (FS_EXECUTE | FS_READ_FILE | FS_READ_DIR)
 #define FS_ABI_1 0x1fffu      /* execute, write, read, make and remove */
 #define FS_REFER (1u << 13)   /* ABI 2 */
 #define FS_TRUNCATE (1u << 14) /* ABI 3 */
 #define FS_IOCTL_DEV (1u << 15) /* ABI 5 */
-#define NET_TCP 3u	      /* ABI 4: bind, connect */
+#define NET_BIND 1u	      /* ABI 4 */
+#define NET_CONNECT 2u
 #define SCOPE_ABSTRACT_UNIX 1u /* ABI 6 */
 #define SCOPE_SIGNAL 2u
 
@@ -39,8 +41,15 @@ struct path_beneath_attr {
 	int32_t parent_fd;
 } __attribute__((packed));
 
-/** make_ruleset() - Everything this kernel can forbid. Return: owned fd, -1: no Landlock, -2: error is set. */
-static int make_ruleset(bool signals, int *abi, struct error *err)
+bool confine_have_landlock(void)
+{
+	return syscall(SYS_CREATE_RULESET, NULL, 0, CREATE_RULESET_VERSION) > 0;
+}
+
+/**
+ * make_ruleset() - All that this kernel can forbid, of the network `net`. Return: owned fd, -1: no Landlock, -2: error.
+ */
+static int make_ruleset(bool signals, uint64_t net, int *abi, struct error *err)
 {
 	struct ruleset_attr attr = { .handled_fs = FS_ABI_1 };
 	size_t size = sizeof(uint64_t);
@@ -56,7 +65,7 @@ static int make_ruleset(bool signals, int *abi, struct error *err)
 	if (*abi >= 3)
 		attr.handled_fs |= FS_TRUNCATE;
 	if (*abi >= 4) {
-		attr.handled_net = NET_TCP;
+		attr.handled_net = net;
 		size = 2 * sizeof(uint64_t);
 	}
 	if (*abi >= 5)
@@ -86,7 +95,7 @@ int confine_landlock_none(struct error *err)
 {
 	int abi;
 	/* Signals stay possible: the monitor must be able to end the QEMU that it started before. */
-	_cleanup_fd_ int ruleset = make_ruleset(false, &abi, err);
+	_cleanup_fd_ int ruleset = make_ruleset(false, NET_BIND | NET_CONNECT, &abi, err);
 
 	if (ruleset < 0)
 		return ruleset == -1 ? 0 : -(int)err->code;
@@ -106,28 +115,63 @@ static int allow(int ruleset, int fd, uint64_t rights, struct error *err)
 	return 0;
 }
 
-int confine_landlock_program(const int *readable, size_t count, struct error *err)
-{
-	static const struct {
-		const char *path;
-		uint64_t rights;
-	} places[] = {
-		{ "/usr", FS_EXECUTE | FS_READ_FILE | FS_READ_DIR },   { "/lib", FS_EXECUTE | FS_READ_FILE | FS_READ_DIR },
-		{ "/lib32", FS_EXECUTE | FS_READ_FILE | FS_READ_DIR }, { "/lib64", FS_EXECUTE | FS_READ_FILE | FS_READ_DIR },
-		{ "/bin", FS_EXECUTE | FS_READ_FILE | FS_READ_DIR },   { "/etc/ld.so.cache", FS_READ_FILE },
-		{ "/proc", FS_READ_FILE | FS_READ_DIR },
-	};
-	int abi;
-	_cleanup_fd_ int ruleset = make_ruleset(true, &abi, err);
+/** A folder or file, and what may be done with it. */
+struct place {
+	const char *path;
+	uint64_t rights;
+};
+#define LIBRARIES                                                                                                      \
+	{ "/usr", FS_EXECUTE | FS_READ_FILE | FS_READ_DIR }, { "/lib", FS_EXECUTE | FS_READ_FILE | FS_READ_DIR },      \
+	{ "/lib32", FS_EXECUTE | FS_READ_FILE | FS_READ_DIR }, { "/lib64", FS_EXECUTE | FS_READ_FILE | FS_READ_DIR },  \
+	{ "/etc/ld.so.cache", FS_READ_FILE }
 
-	if (ruleset < 0)
-		return ruleset == -1 ? 0 : -(int)err->code;
-	for (size_t i = 0; i < ARRAY_LEN(places); i++) {
+/** allow_places() - Those that exist. */
+static int allow_places(int ruleset, const struct place *places, size_t count, struct error *err)
+{
+	for (size_t i = 0; i < count; i++) {
 		_cleanup_fd_ int fd = open(places[i].path, O_PATH | O_CLOEXEC);
 
 		if (fd >= 0 && allow(ruleset, fd, places[i].rights, err) < 0)
 			return -(int)err->code;
 	}
+	return 0;
+}
+
+int confine_landlock_client(struct error *err)
+{
+	static const struct place places[] = {
+		LIBRARIES,
+		{ "/etc/resolv.conf", FS_READ_FILE },
+		{ "/etc/hosts", FS_READ_FILE },
+		{ "/etc/nsswitch.conf", FS_READ_FILE },
+		{ "/etc/host.conf", FS_READ_FILE },
+		{ "/etc/gai.conf", FS_READ_FILE },
+		{ "/etc/services", FS_READ_FILE },
+	};
+	int abi;
+	_cleanup_fd_ int ruleset = make_ruleset(true, NET_BIND, &abi, err);
+
+	if (ruleset < 0)
+		return ruleset == -1 ? 0 : -(int)err->code;
+	if (allow_places(ruleset, places, ARRAY_LEN(places), err) < 0)
+		return -(int)err->code;
+	return enforce(ruleset, abi, err);
+}
+
+int confine_landlock_program(const int *readable, size_t count, struct error *err)
+{
+	static const struct place places[] = {
+		LIBRARIES,
+		{ "/bin", FS_EXECUTE | FS_READ_FILE | FS_READ_DIR },
+		{ "/proc", FS_READ_FILE | FS_READ_DIR },
+	};
+	int abi;
+	_cleanup_fd_ int ruleset = make_ruleset(true, NET_BIND | NET_CONNECT, &abi, err);
+
+	if (ruleset < 0)
+		return ruleset == -1 ? 0 : -(int)err->code;
+	if (allow_places(ruleset, places, ARRAY_LEN(places), err) < 0)
+		return -(int)err->code;
 	for (size_t i = 0; i < count; i++)
 		if (allow(ruleset, readable[i], FS_READ_FILE, err) < 0)
 			return -(int)err->code;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Theory of operation. One straight classic-BPF program, made here: another architecture's or x32's calls kill the
- * process; each denied number is one comparison that returns EPERM; clone() is allowed without namespace flags, and clone3,
- * whose flags lie in memory where a filter cannot look, is "not implemented", after which the C library uses clone().
+ * process; each denied number is one comparison that returns EPERM; clone() is allowed without namespace flags, and
+ * clone3, whose flags lie in memory where a filter cannot look, is "not implemented", after which the C library uses
+ * clone(). prctl() is allowed but for the parent-death signal, which a confined process keeps.
  */
 #include <errno.h>
 #include <linux/audit.h>
@@ -13,6 +14,7 @@
 #include <stddef.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -21,15 +23,16 @@
 
 #define FILTER_MAX 512
 #define X32_BIT 0x40000000u
+#define SOCK_TYPE_MASK 0xf /* the rest of a type are flags */
 #define NAMESPACE_FLAGS                                                                                                \
 	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET)
 #define SYS_FROM_451 451 /* cachestat and whatever is newer than this list */
 
 static const unsigned short denied[] = {
 	/* sockets: inherited ones are used with sendmsg and recvmsg */
-	SYS_socket, SYS_socketpair, SYS_connect, SYS_bind, SYS_listen, SYS_accept, SYS_accept4,
+	SYS_bind, SYS_listen, SYS_accept, SYS_accept4,
 	/* other programs, other processes */
-	SYS_execve, SYS_execveat, SYS_ptrace, SYS_process_vm_readv, SYS_process_vm_writev, SYS_kcmp, SYS_pidfd_getfd,
+	SYS_ptrace, SYS_process_vm_readv, SYS_process_vm_writev, SYS_kcmp, SYS_pidfd_getfd,
 	SYS_process_madvise, SYS_process_mrelease, SYS_setpriority, SYS_move_pages, SYS_migrate_pages,
 	/* namespaces, mounts, roots */
 	SYS_unshare, SYS_setns, SYS_mount, SYS_umount2, SYS_pivot_root, SYS_chroot, SYS_open_tree, SYS_move_mount,
@@ -46,6 +49,9 @@ static const unsigned short denied[] = {
 	SYS_setuid, SYS_setgid, SYS_setreuid, SYS_setregid, SYS_setresuid, SYS_setresgid, SYS_setgroups, SYS_setfsuid,
 	SYS_setfsgid, SYS_capset, SYS_setsid, SYS_setpgid,
 };
+
+static const unsigned short denied_sockets[] = { SYS_socket, SYS_socketpair, SYS_connect };
+static const unsigned short denied_exec[] = { SYS_execve, SYS_execveat };
 
 static const unsigned short denied_open[] = {
 	SYS_open, SYS_openat, SYS_openat2, SYS_creat, SYS_truncate, SYS_rename, SYS_renameat, SYS_renameat2, SYS_unlink,
@@ -93,8 +99,31 @@ static void emit_deny(struct filter *f, const unsigned short *numbers, size_t co
 	}
 }
 
-/** build() - The whole program. */
-static void build(struct filter *f, unsigned int extra)
+/**
+ * emit_client() - Sockets of a network client only: TCP and UDP. Pairs are streams: a pair of datagram sockets could be
+ * connected anew, to a service of this machine that listens at a path.
+ */
+static void emit_client(struct filter *f)
+{
+	const unsigned int arg0 = offsetof(struct seccomp_data, args[0]), arg1 = offsetof(struct seccomp_data, args[1]);
+
+	emit_if(f, BPF_JEQ, SYS_socket, 6);
+	emit_stmt(f, BPF_LD | BPF_W | BPF_ABS, arg0);
+	emit_if(f, BPF_JEQ, AF_INET, 1);
+	emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	emit_if(f, BPF_JEQ, AF_INET6, 1);
+	emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
+	emit_if(f, BPF_JEQ, SYS_socketpair, 5);
+	emit_stmt(f, BPF_LD | BPF_W | BPF_ABS, arg1);
+	emit_stmt(f, BPF_ALU | BPF_AND | BPF_K, SOCK_TYPE_MASK);
+	emit_if(f, BPF_JEQ, SOCK_STREAM, 1);
+	emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
+}
+
+/** build() - The whole program. @exec: other programs may be started. */
+static void build(struct filter *f, unsigned int extra, bool exec)
 {
 	const unsigned int nr = offsetof(struct seccomp_data, nr), arg0 = offsetof(struct seccomp_data, args[0]);
 	const unsigned int arg1 = offsetof(struct seccomp_data, args[1]);
@@ -110,6 +139,12 @@ static void build(struct filter *f, unsigned int extra)
 	emit_if(f, BPF_JEQ, SYS_clone3, 1);
 	emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS);
 	emit_deny(f, denied, ARRAY_LEN(denied));
+	if (extra & CONFINE_ALLOW_CLIENT)
+		emit_client(f);
+	else
+		emit_deny(f, denied_sockets, ARRAY_LEN(denied_sockets));
+	if (!exec)
+		emit_deny(f, denied_exec, ARRAY_LEN(denied_exec));
 	if (extra & CONFINE_DENY_OPEN)
 		emit_deny(f, denied_open, ARRAY_LEN(denied_open));
 	if (extra & CONFINE_DENY_FORK)
@@ -126,6 +161,12 @@ static void build(struct filter *f, unsigned int extra)
 	} else {
 		emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
 	}
+	/* Living on without the parent. */
+	emit_if(f, BPF_JEQ, SYS_prctl, 4);
+	emit_stmt(f, BPF_LD | BPF_W | BPF_ABS, arg0);
+	emit_if(f, BPF_JEQ, PR_SET_PDEATHSIG, 1);
+	emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
+	emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
 	/* Typing into the user's terminal. The kernel looks at the low half of the request. */
 	emit_if(f, BPF_JEQ, SYS_ioctl, 5);
 	emit_stmt(f, BPF_LD | BPF_W | BPF_ABS, arg1);
@@ -136,13 +177,14 @@ static void build(struct filter *f, unsigned int extra)
 	emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
 }
 
-int confine_deny_dangerous(unsigned int extra, struct error *err)
+/** install() - The filter, on all threads. */
+static int install(unsigned int extra, bool exec, struct error *err)
 {
 	struct filter f = { .count = 0 };
 	struct sock_fprog program;
 	long rc;
 
-	build(&f, extra);
+	build(&f, extra, exec);
 	if (f.failed)
 		return err_set(err, ERR_INTERNAL, 0, "confine: the filter does not fit");
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
@@ -154,4 +196,14 @@ int confine_deny_dangerous(unsigned int extra, struct error *err)
 	if (rc > 0)
 		return err_set(err, ERR_SYSTEM, 0, "confine: thread %ld could not be filtered", rc);
 	return 0;
+}
+
+int confine_deny_dangerous(unsigned int extra, struct error *err)
+{
+	return install(extra, false, err);
+}
+
+int confine_filter_program(struct error *err)
+{
+	return install(CONFINE_DENY_FORK, true, err);
 }

@@ -43,7 +43,7 @@ int choose_hypervisor(enum hypervisor_choice choice, int home_fd, struct run_pla
 		}
 		if (choice == HYPERVISOR_CHOICE_KVM) {
 			err_set(err, ERR_UNSUPPORTED, 0, "--hypervisor kvm: %s", probe.reason);
-			return err_hint(err, "%s", probe.hint[0] ? probe.hint : "use --hypervisor qemu; msb doctor says more");
+			return err_hint(err, "use --hypervisor auto or qemu to run without; msb doctor says more");
 		}
 		snprintf(out->fallback_reason, sizeof(out->fallback_reason), "%s", probe.reason);
 	}

@@ -28,8 +28,13 @@ struct engine_paths {
 /** engine_use_agent() - The agent's initramfs (linked into the program). Once, at start; borrowed for ever. */
 void engine_use_agent(const void *initramfs, size_t size);
 
-/** engine_paths() - Find and create what every command needs. */
-int engine_paths(struct engine_paths *out, struct error *err);
+enum engine_access {
+	ENGINE_READ,  /* nothing is made: a read-only or missing state folder will do */
+	ENGINE_WRITE, /* the state folder is made, and must be ours to write */
+};
+
+/** engine_paths() - Find what every command needs. On failure too, out holds what was found. */
+int engine_paths(struct engine_paths *out, enum engine_access how, struct error *err);
 
 struct pull_spec {
 	const char *reference;
@@ -55,7 +60,7 @@ struct run_spec {
 	const char *entrypoint;		/* NULL: the image's; "" : none */
 	const struct msg_rlimit *rlimits;
 	size_t rlimit_count;
-	bool interactive;		/* stdin is a terminal and --no-tty was not given: empty command means a shell */
+	bool interactive; /* stdin is a terminal and --no-tty was not given: empty command means a shell */
 	bool tty;			/* give the command a pty */
 	bool stdin_open;		/* false: /dev/null */
 	uint16_t rows, cols;
@@ -72,9 +77,9 @@ struct run_session {
 	char name[64];		    /* of the ephemeral sandbox */
 	char sandbox_dir[1200];	    /* removed by engine_run_finish() whatever happened */
 	bool on_qemu;
-	bool note_fallback;	    /* auto fell back to QEMU, and this boot and user was not told yet (marker is set now) */
+	bool note_fallback; /* auto fell back to QEMU, and this boot and user was not told yet (marker is set now) */
 	char fallback_reason[200];  /* why KVM was not used */
-	bool nothing_to_run;	    /* no command and not interactive: nothing was started; exit status 0 after a warning */
+	bool nothing_to_run; /* no command and not interactive: nothing was started; exit status 0 after a warning */
 	bool exited;		    /* set by the caller when FRAME_EXITED arrived: finish need not ask why it ended */
 	char stage[32];		    /* where a failure happened: "image", "boot"... */
 };
@@ -92,14 +97,14 @@ int engine_run_start(const struct run_spec *spec, int cancel_fd, struct run_sess
  */
 int engine_run_finish(struct run_session *s, struct error *err);
 
-/** engine_sweep() - Remove what dead sandboxes left under MSB_HOME (cheap when there is nothing). Called by every command. */
+/** engine_sweep() - Remove what dead sandboxes left under MSB_HOME; cheap when there is nothing. For every command. */
 void engine_sweep(const struct engine_paths *paths);
 
 /** engine_load() - Run the helper msb-image to load an archive. @path: file, or NULL for standard input. Output of the
- * helper ("Loaded REF" lines) goes to stdout, progress to stderr unless quiet. Return: 0 or a failure; its text is empty
- * when the helper has printed the reason itself. */
-int engine_load(const struct engine_paths *paths, const char *path, const char *const *tags, size_t tag_count, bool quiet,
-		struct error *err);
+ * helper ("Loaded REF" lines) goes to stdout, progress to stderr unless quiet. Return: 0 or a failure; its text is
+ * empty when the helper has printed the reason itself. */
+int engine_load(const struct engine_paths *paths, const char *path, const char *const *tags, size_t tag_count,
+		bool quiet, struct error *err);
 
 /**
  * engine_pull() - An image from its registry into the store; "up to date" after one question when nothing changed. Progress on

@@ -111,12 +111,22 @@ static int judge(const char *program, int status, struct error *err)
 		return 0;
 	if (WIFEXITED(status) && WEXITSTATUS(status) == STATUS_CANCELLED)
 		return err_set(err, ERR_CANCELLED, 0, "%s", "");
-	if (WIFEXITED(status) && WEXITSTATUS(status) == STATUS_NO_PROGRAM)
-		return err_set(err, ERR_SYSTEM, 0, "%s cannot be started", program);
-	if (WIFSIGNALED(status) && (WTERMSIG(status) == SIGINT || WTERMSIG(status) == SIGTERM || WTERMSIG(status) == SIGHUP))
+	if (WIFEXITED(status) && WEXITSTATUS(status) != 1) {
+		if (WEXITSTATUS(status) == STATUS_NO_PROGRAM)
+			err_set(err, ERR_SYSTEM, 0, "%s cannot be started", program);
+		else
+			err_set(err, ERR_SYSTEM, 0, "%s ended with status %d", program, WEXITSTATUS(status));
+		return err_hint(err, "it must be of the same build as msb: copy both, or run scripts/setup.sh again");
+	}
+	if (WIFSIGNALED(status) &&
+	    (WTERMSIG(status) == SIGINT || WTERMSIG(status) == SIGTERM || WTERMSIG(status) == SIGHUP))
 		return err_set(err, ERR_CANCELLED, 0, "interrupted; nothing was changed");
-	if (WIFSIGNALED(status))
-		return err_set(err, ERR_INTERNAL, 0, "%s ended by signal %d; nothing was kept", name, WTERMSIG(status));
+	if (WIFSIGNALED(status)) {
+		err_set(err, ERR_INTERNAL, 0, "%s was ended by signal %d (%s); nothing was kept", name, WTERMSIG(status),
+			strsignal(WTERMSIG(status)));
+		return err_hint(err, "see whether a limit did it: ulimit -a, or dmesg when memory ran out");
+	}
+	/* The program has printed its own error; an empty text tells the caller not to print a second one. */
 	return err_set(err, ERR_INVALID, 0, "%s", "");
 }
 

@@ -67,13 +67,16 @@ static void find_kernel(struct engine_paths *out)
 		return;
 	}
 	snprintf(dir, sizeof(dir), "%s/lib", out->home);
-	search_dir(dir, "libkrunfw-", ".vmlinux", false, out->kernel, sizeof(out->kernel));
+	if (out->home[0])
+		search_dir(dir, "libkrunfw-", ".vmlinux", false, out->kernel, sizeof(out->kernel));
 	if (out->kernel[0])
 		return;
 	if (cache && *cache)
 		snprintf(dir, sizeof(dir), "%s/microsandbox/kernel", cache);
+	else if (home && *home)
+		snprintf(dir, sizeof(dir), "%s/.cache/microsandbox/kernel", home);
 	else
-		snprintf(dir, sizeof(dir), "%s/.cache/microsandbox/kernel", home ? home : "");
+		return;
 	search_dir(dir, "", "vmlinux", true, out->kernel, sizeof(out->kernel));
 }
 
@@ -132,7 +135,8 @@ static int choose_home(char *out, size_t size, struct error *err)
 		n = snprintf(out, size, "%s", given);
 	} else if (given && *given) {
 		if (!getcwd(cwd, sizeof(cwd)))
-			return err_set(err, err_from_errno(errno), errno, "the folder that MSB_HOME=%s starts from", given);
+			return err_set(err, err_from_errno(errno), errno, "the folder that MSB_HOME=%s starts from",
+				       given);
 		n = snprintf(out, size, "%s/%s", cwd, given);
 	} else if (home && home[0] == '/') {
 		n = snprintf(out, size, "%s/.microsandbox", home);
@@ -158,38 +162,48 @@ static void given_qemu(const char *given, char *out, size_t size)
 		snprintf(out, size, "%s", real);
 }
 
-int engine_paths(struct engine_paths *out, struct error *err)
+/** prepare_home() - The state folder exists with its parts, and can be written. */
+static int prepare_home(const struct engine_paths *p, struct error *err)
 {
-	const char *given;
 	static const char *const folders[] = { "", "/sandboxes", "/cache" };
 	char path[PATH_MAX];
-	struct stat st;
 
-	memset(out, 0, sizeof(*out));
-	if (choose_home(out->home, sizeof(out->home), err) < 0)
-		return -(int)err->code;
 	for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
-		snprintf(path, sizeof(path), "%s%s", out->home, folders[i]);
+		snprintf(path, sizeof(path), "%s%s", p->home, folders[i]);
 		if (dir_make_parents(path, 0700, err) < 0)
 			return err_hint(err, "choose another place with MSB_HOME");
 	}
-	if (stat(out->home, &st) == 0 && st.st_uid != geteuid()) {
-		err_set(err, ERR_PERMISSION, 0, "%s belongs to another user (uid %u)", out->home, st.st_uid);
-		return err_hint(err, "set MSB_HOME to a folder of your own");
-	}
-	if (access(out->home, W_OK) < 0) {
-		err_set(err, ERR_PERMISSION, errno, "%s cannot be written", out->home);
+	if (access(p->home, W_OK) < 0) {
+		err_set(err, ERR_PERMISSION, errno, "%s cannot be written", p->home);
 		return err_hint(err, "choose another place with MSB_HOME");
 	}
-	find_kernel(out);
-	given = getenv("MSB_QEMU_PATH");
+	return 0;
+}
+
+int engine_paths(struct engine_paths *out, enum engine_access how, struct error *err)
+{
+	const char *given = getenv("MSB_QEMU_PATH");
+	struct stat st;
+	int rc;
+
+	memset(out, 0, sizeof(*out));
+	rc = choose_home(out->home, sizeof(out->home), err);
+	if (rc < 0)
+		out->home[0] = '\0';
 	if (given && *given)
 		given_qemu(given, out->qemu, sizeof(out->qemu));
 	else
 		find_program("qemu-system-x86_64", out->qemu, sizeof(out->qemu));
 	find_helper(out->home, "msb-image", out->helper);
 	find_helper(out->home, "msb-registry", out->registry);
-	return 0;
+	if (rc == 0 && stat(out->home, &st) == 0 && st.st_uid != geteuid()) {
+		err_set(err, ERR_PERMISSION, 0, "%s belongs to another user (uid %u)", out->home, st.st_uid);
+		rc = err_hint(err, "set MSB_HOME to a folder of your own");
+	}
+	if (rc == 0 && how == ENGINE_WRITE)
+		rc = prepare_home(out, err);
+	find_kernel(out);
+	return rc;
 }
 
 void engine_sweep(const struct engine_paths *paths)

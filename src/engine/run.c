@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,10 +13,9 @@
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/clock.h"
+#include "base/child.h"
 #include "base/fd.h"
 #include "base/timeline.h"
 #include "engine/engine.h"
@@ -111,6 +109,28 @@ static enum err_code failure_code(uint64_t kind)
 	}
 }
 
+/** guest_hint() - What to do about a failure the guest reported; 126 and 127 say all there is. */
+static const char *guest_hint(uint64_t kind)
+{
+	switch (kind) {
+	case MSG_FAIL_NOT_FOUND:
+	case MSG_FAIL_NOT_EXECUTABLE:
+		return "";
+	case MSG_FAIL_BAD_CWD:
+		return "choose a folder of the image with -w";
+	case MSG_FAIL_BAD_USER:
+		return "choose a user of the image with -u, or numbers: -u 1000:1000";
+	case MSG_FAIL_RLIMIT:
+		return "use a smaller value with --rlimit";
+	case MSG_FAIL_BAD_ARGS:
+		return "use fewer or shorter arguments and environment variables";
+	case MSG_FAIL_NO_MEMORY:
+		return "give the machine more memory with -m";
+	default:
+		return "msb doctor says what this host lacks";
+	}
+}
+
 /** set_guest_error() - A failure text made by the guest: cut here, its control characters are err_set()'s business. */
 static int set_guest_error(const uint8_t *body, size_t n, struct error *err)
 {
@@ -118,7 +138,8 @@ static int set_guest_error(const uint8_t *body, size_t n, struct error *err)
 
 	if (!msg_decode_failed(body, n, &m))
 		return err_set(err, ERR_PROTOCOL, 0, "the sandbox sent a broken message");
-	return err_set(err, failure_code(m.kind), (int)(m.sys_errno & 0xfff), "%.400s", m.text ? m.text : "");
+	err_set(err, failure_code(m.kind), (int)(m.sys_errno & 0xfff), "%.400s", m.text ? m.text : "");
+	return err_hint(err, "%s", guest_hint(m.kind));
 }
 
 /** read_frame() - One frame from a readable socket, not a byte more. Blocks only within a frame. */
@@ -257,54 +278,6 @@ int engine_run_start(const struct run_spec *spec, int cancel_fd, struct run_sess
 	return rc;
 }
 
-/** reap_all() - Wait until no child is left, at most limit_ms. Return: false when some are. */
-static bool reap_all(int64_t limit_ms)
-{
-	int64_t end = clock_monotonic_ns() + limit_ms * NSEC_PER_MSEC;
-	sigset_t child;
-
-	sigemptyset(&child);
-	sigaddset(&child, SIGCHLD);
-	for (;;) {
-		int64_t left = end - clock_monotonic_ns();
-		struct timespec ts = { .tv_sec = left / NSEC_PER_SEC, .tv_nsec = left % NSEC_PER_SEC };
-		pid_t pid;
-
-		while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
-			;
-		if (pid < 0)
-			return true;
-		if (left <= 0)
-			return false;
-		sigtimedwait(&child, NULL, &ts);
-	}
-}
-
-/** kill_children() - SIGKILL every direct child (those that the dead supervisor left us). */
-static void kill_children(void)
-{
-	char path[64], list[4096];
-	_cleanup_fd_ int fd = -1;
-	ssize_t n;
-	char *rest = list;
-
-	snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	n = fd < 0 ? -1 : fd_read_full(fd, list, sizeof(list) - 1);
-	if (n <= 0)
-		return;
-	list[n] = '\0';
-	while (rest) {
-		char *word = strsep(&rest, " ");
-		long pid = 0;
-
-		for (; *word >= '0' && *word <= '9' && pid < INT_MAX / 10; word++)
-			pid = pid * 10 + (*word - '0');
-		if (pid > 1)
-			kill((pid_t)pid, SIGKILL);
-	}
-}
-
 /** read_reason() - What the supervisor said of the end, if anything. */
 static int read_reason(const struct run_session *s, struct error *err)
 {
@@ -333,10 +306,8 @@ int engine_run_finish(struct run_session *s, struct error *err)
 		rc = read_reason(s, err);
 	fd_close(&s->fd);
 	fd_close(&s->control_fd);
-	if (s->supervisor_pid > 0 && !reap_all(TEARDOWN_LIMIT_MS)) {
-		kill_children();
-		reap_all(TEARDOWN_LIMIT_MS);
-	}
+	if (s->supervisor_pid > 0 && !children_reap(TEARDOWN_LIMIT_MS))
+		children_kill(TEARDOWN_LIMIT_MS);
 	s->supervisor_pid = 0;
 	slash = strrchr(s->sandbox_dir, '/');
 	if (slash) {

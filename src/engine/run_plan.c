@@ -8,15 +8,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
-#include "base/num.h"
+#include "engine/cgroup.h"
+#include "engine/kernel_file.h"
 
 #define DEFAULT_MEMORY_MIB 512
 #define MEMORY_MIB_MIN 64 /* below this the kernel does not reach the agent */
+#define USER_BYTES_MAX 255     /* what the agent has room for */
+#define WORKDIR_BYTES_MAX 4095 /* PATH_MAX without its NUL */
 #define UPPER_BYTES GIB(4)
 #define TMP_BYTES_MAX MIB(512)
 
@@ -84,7 +88,7 @@ static int plan_command(const struct run_spec *spec, struct run_plan *plan, stru
 		out->nothing_to_run = true;
 	}
 	if (exec->argv.count && !exec->argv.item[0][0])
-		return err_set(err, ERR_INVALID, 0, "the program name is empty");
+		return err_set(err, ERR_USAGE, 0, "the program name is empty");
 	exec->tty = spec->tty;
 	exec->stdin_open = spec->stdin_open;
 	exec->rows = spec->rows;
@@ -103,6 +107,15 @@ static int plan_boot(const struct run_spec *spec, struct run_plan *plan, struct 
 	boot->hostname = spec->hostname ? spec->hostname : plan->name;
 	boot->user = spec->user ? spec->user : img->user;
 	boot->workdir = spec->workdir ? spec->workdir : img->workdir[0] ? img->workdir : NULL;
+	if (boot->user && strlen(boot->user) > USER_BYTES_MAX) {
+		err_set(err, ERR_LIMIT, 0, "user \"%.40s...\" is longer than %d bytes", boot->user, USER_BYTES_MAX);
+		return err_hint(err, "choose another with -u");
+	}
+	if (boot->workdir && strlen(boot->workdir) > WORKDIR_BYTES_MAX) {
+		err_set(err, ERR_LIMIT, 0, "working directory %.40s... is longer than %d bytes", boot->workdir,
+			WORKDIR_BYTES_MAX);
+		return err_hint(err, "choose another with -w");
+	}
 	boot->tmp_bytes = MIN(MAX(plan->spec.machine.memory_bytes / 4, MIB(1)), TMP_BYTES_MAX);
 	for (uint32_t i = 0; i < img->env.count; i++)
 		if (env_set(&boot->env, img->env.item[i], err) < 0)
@@ -118,46 +131,35 @@ static int plan_boot(const struct run_spec *spec, struct run_plan *plan, struct 
 	return 0;
 }
 
-/** cgroup_limit() - Memory limit of our cgroup (v2, then v1 as containers see it) in bytes; UINT64_MAX: none known. */
-static uint64_t cgroup_limit(void)
+/** too_much() - More memory asked for than there is. */
+static int too_much(uint64_t asked_mib, uint64_t bytes, const char *where, const char *hint, struct error *err)
 {
-	static const char *const files[] = { "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes" };
-
-	for (size_t i = 0; i < ARRAY_LEN(files); i++) {
-		struct buf b = BUF_INIT(64);
-		uint64_t limit = UINT64_MAX;
-		bool known = false;
-
-		if (file_read(AT_FDCWD, files[i], 40, &b, NULL) == 0 && buf_cstr(&b)) {
-			char *end = strchr((char *)b.data, '\n');
-
-			if (end)
-				*end = '\0';
-			known = num_parse_u64((char *)b.data, UINT64_MAX, &limit);
-		}
-		buf_free(&b);
-		if (known)
-			return limit;
-	}
-	return UINT64_MAX;
+	err_set(err, ERR_LIMIT, 0, "--memory: %llu MiB asked for, %s %llu MiB", (unsigned long long)asked_mib, where,
+		(unsigned long long)(bytes >> 20));
+	return err_hint(err, "%s", hint);
 }
 
 /** plan_machine() - CPUs and memory, checked against this host. */
 static int plan_machine(const struct run_spec *spec, struct run_plan *plan, struct error *err)
 {
 	struct monitor_config *m = &plan->spec.machine;
-	uint64_t mib = spec->memory_mib ? spec->memory_mib : DEFAULT_MEMORY_MIB;
-	uint64_t host_mib, limit = cgroup_limit();
+	uint64_t mib = spec->memory_mib ? spec->memory_mib : DEFAULT_MEMORY_MIB, bytes = mib << 20;
+	uint64_t cgroup = cgroup_memory_limit("/proc/self/cgroup", "/proc/self/mountinfo");
+	struct rlimit address_space;
+	uint64_t host;
 	struct sysinfo si;
 
-	if (sysinfo(&si) < 0)
+	if (sysinfo(&si) < 0 || getrlimit(RLIMIT_AS, &address_space) < 0)
 		return err_set(err, ERR_SYSTEM, errno, "sysinfo");
-	host_mib = MIN((uint64_t)si.totalram * si.mem_unit, limit) >> 20;
-	if (mib > host_mib) {
-		err_set(err, ERR_LIMIT, 0, "--memory: %llu MiB asked for, this host has %llu MiB%s", (unsigned long long)mib,
-			(unsigned long long)host_mib, limit >> 20 == host_mib ? " (limit of its cgroup)" : "");
-		return err_hint(err, "use a smaller --memory");
-	}
+	host = (uint64_t)si.totalram * si.mem_unit;
+	if (bytes > host)
+		return too_much(mib, host, "this host has", "use a smaller --memory", err);
+	if (bytes > cgroup)
+		return too_much(mib, cgroup, "the cgroup that msb runs in may use",
+				"use a smaller --memory, or raise memory.max of the cgroup", err);
+	if (bytes > address_space.rlim_cur)
+		return too_much(mib, address_space.rlim_cur, "the address space of a process is limited to",
+				"ulimit -v unlimited", err);
 	if (mib < MEMORY_MIB_MIN) {
 		err_set(err, ERR_LIMIT, 0, "--memory: %llu MiB is too small to boot", (unsigned long long)mib);
 		return err_hint(err, "use at least -m %dM", MEMORY_MIB_MIN);
@@ -200,15 +202,9 @@ static int plan_files(struct run_plan *plan, struct error *err)
 {
 	struct monitor_config *m = &plan->spec.machine;
 
-	if (!plan->paths.kernel[0]) {
-		err_set(err, ERR_NOT_FOUND, 0, "no guest kernel in %s/lib nor in the build cache", plan->paths.home);
-		return err_hint(err, "run scripts/setup.sh, or set MSB_LIBKRUNFW_PATH to a vmlinux built by kernel/build.sh");
-	}
-	m->kernel_fd = open(plan->paths.kernel, O_RDONLY | O_CLOEXEC);
-	if (m->kernel_fd < 0) {
-		err_set(err, err_from_errno(errno), errno, "guest kernel %s", plan->paths.kernel);
-		return err_hint(err, "run scripts/setup.sh, or check MSB_LIBKRUNFW_PATH");
-	}
+	m->kernel_fd = kernel_file_open(&plan->paths, err);
+	if (m->kernel_fd < 0)
+		return m->kernel_fd;
 	if (!agent_size)
 		return err_set(err, ERR_INTERNAL, 0, "this program was linked without its guest agent");
 	m->initrd_fd = fd_memfd("msb-agent", 0, false);
@@ -271,7 +267,7 @@ int run_plan_make(const struct run_spec *spec, struct run_plan *plan, struct run
 	plan->dir_fd = plan->lock_fd = plan->upper.fd = -1;
 	m->kernel_fd = m->initrd_fd = m->console_fd = m->log_fd = m->kvm_fd = m->supervisor_fd = m->control_fd = -1;
 	snprintf(out->stage, sizeof(out->stage), "image");
-	if (engine_paths(&plan->paths, err) < 0)
+	if (engine_paths(&plan->paths, ENGINE_WRITE, err) < 0)
 		return -(int)err->code;
 	home = open(plan->paths.home, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (home < 0)

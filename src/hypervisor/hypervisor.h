@@ -51,7 +51,7 @@ int qemu_pidfd(const struct qemu *q);
 /** qemu_finish() - Kill if still alive, reap, say how it ended; text gets QEMU's last words when it failed. Frees q. */
 int qemu_finish(struct qemu *q, struct vm_end *end, struct error *err);
 
-/** kernel_command_line() - The guest kernel's command line for this machine. Owned static buffer per call site. */
+/** kernel_command_line() - Write the guest kernel's command line for this machine to out. */
 void kernel_command_line(const struct monitor_config *cfg, char *out, size_t size);
 
 #endif

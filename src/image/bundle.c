@@ -53,6 +53,45 @@ static bool checksum_ok(const uint8_t h[BLOCK])
 	return number(h + 148, 8, &want) && want == sum;
 }
 
+/** no_tar() - The error. */
+static int no_tar(uint64_t at, struct error *err)
+{
+	if (at == 0)
+		return err_set(err, ERR_INVALID, 0, "not a tar archive, plain or gzip");
+	return err_set(err, ERR_INVALID, 0, "the archive is damaged at byte %llu", (unsigned long long)at);
+}
+
+int bundle_feed(struct bundle_watch *w, const uint8_t *p, size_t n, uint64_t max, struct error *err)
+{
+	while (n && !w->ended) {
+		size_t take = w->skip ? MIN(n, w->skip) : MIN(n, BLOCK - w->have);
+		uint64_t size;
+
+		if (w->skip) {
+			w->skip -= take;
+		} else {
+			memcpy(w->header + w->have, p, take);
+			w->have += take;
+		}
+		p += take;
+		n -= take;
+		w->at += take;
+		if (w->have < BLOCK)
+			continue;
+		w->have = 0;
+		w->ended = w->header[0] == 0;
+		if (w->ended)
+			break;
+		if (!checksum_ok(w->header) || !number(w->header + 124, 12, &size))
+			return no_tar(w->at - BLOCK, err);
+		if (size > max - MIN(max, w->at))
+			return err_set(err, ERR_LIMIT, 0, "the archive unpacks to more than %llu GiB",
+				       (unsigned long long)(max >> 30));
+		w->skip = ALIGN_UP(size, BLOCK);
+	}
+	return 0;
+}
+
 /** pax_path() - path= of a pax record block. */
 static void pax_path(char *p, size_t n, char *name, size_t size)
 {
@@ -114,10 +153,11 @@ int bundle_scan(int fd, struct bundle *out, struct error *err)
 		if (h[0] == 0)
 			break;
 		if (!checksum_ok(h) || !number(h + 124, 12, &size))
-			return err_set(err, ERR_INVALID, 0, "not a tar archive, or damaged at byte %llu", (unsigned long long)at);
+			return no_tar(at, err);
 		at += BLOCK;
 		if (size > (uint64_t)st.st_size - at)
-			return err_set(err, ERR_INVALID, 0, "the archive is truncated (a member of %llu bytes does not fit)",
+			return err_set(err, ERR_INVALID, 0,
+				       "the archive is truncated (a member of %llu bytes does not fit)",
 				       (unsigned long long)size);
 		if (h[156] == 'x' || h[156] == 'L') {
 			char text[PAX_MAX];
@@ -143,7 +183,7 @@ int bundle_scan(int fd, struct bundle *out, struct error *err)
 		}
 		at += ALIGN_UP(size, BLOCK);
 	}
-	return out->count ? 0 : err_set(err, ERR_INVALID, 0, "not a tar archive");
+	return out->count ? 0 : no_tar(0, err);
 }
 
 void bundle_free(struct bundle *a)

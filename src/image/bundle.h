@@ -3,6 +3,7 @@
 #ifndef MSB_IMAGE_BUNDLE_H
 #define MSB_IMAGE_BUNDLE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -23,6 +24,17 @@ struct bundle {
 	struct member *members;
 	size_t count;
 };
+
+/** A look at a tar while it streams by, so that what is none, or has no end, is not stored first. Starts zeroed. */
+struct bundle_watch {
+	uint8_t header[512];
+	size_t have;	       /* bytes of the header */
+	uint64_t at, skip;     /* bytes seen; bytes of the member that are still to come */
+	bool ended;	       /* the zero block at the end was seen */
+};
+
+/** bundle_feed() - The next bytes. Return: 0; ERR_INVALID: no tar; ERR_LIMIT: a member that ends beyond max. */
+int bundle_feed(struct bundle_watch *w, const uint8_t *p, size_t n, uint64_t max, struct error *err);
 
 /** bundle_scan() - Read the headers of a plain tar. Source: POSIX.1-2017 pax, ustar; GNU tar manual, long names. */
 int bundle_scan(int fd, struct bundle *out, struct error *err);

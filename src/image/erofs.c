@@ -164,6 +164,16 @@ static void place_all(struct writer *w, struct node *dir)
 			place_all(w, dir->child[i]);
 }
 
+/** data_ok() - The whole blocks of a file lie in its layer's .data. */
+static bool data_ok(const struct inode *i, const uint64_t *layer_blocks)
+{
+	uint64_t first = i->e.data_offset / BLOCK, whole = i->e.size - i->e.tail.n;
+	uint64_t blocks = whole / BLOCK + (whole % BLOCK != 0);
+
+	return !S_ISREG(i->e.mode) ||
+	       (first <= layer_blocks[i->layer] && blocks <= layer_blocks[i->layer] - first);
+}
+
 /** file_type() - EROFS_FT_* of a mode. */
 static uint8_t file_type(uint32_t mode)
 {
@@ -261,11 +271,11 @@ static void write_inode(struct writer *w, uint8_t *image, const struct inode *i,
 		memcpy(after, i->e.tail.p, tail);
 }
 
-int erofs_write(struct tree *t, const uint64_t *layer_blocks, uint32_t layer_count, const uint8_t *uuid, struct buf *out,
-		struct error *err)
+int erofs_write(struct tree *t, const uint64_t *layer_blocks, uint32_t layer_count, const uint8_t *uuid,
+		struct buf *out, struct error *err)
 {
 	struct writer w = { .tree = t, .out = out, .at = FIRST_INODE };
-	uint64_t dir_base, total;
+	uint64_t dir_base, total, inodes = 0;
 	uint8_t *image, *sb;
 
 	if (layer_count > ARRAY_LEN(w.layer_base))
@@ -276,7 +286,8 @@ int erofs_write(struct tree *t, const uint64_t *layer_blocks, uint32_t layer_cou
 	total = dir_base + w.dir_blocks;
 	image = w.failed ? NULL : buf_extend(out, total * BLOCK);
 	if (!image)
-		return err_set(err, ERR_LIMIT, 0, "file system metadata does not fit (%llu blocks)", (unsigned long long)total);
+		return err_set(err, ERR_LIMIT, 0, "file system metadata does not fit (%llu blocks)",
+			       (unsigned long long)total);
 	memset(image, 0, total * BLOCK);
 	for (uint32_t i = 0; i < layer_count; i++) {
 		w.layer_base[i] = total;
@@ -284,15 +295,20 @@ int erofs_write(struct tree *t, const uint64_t *layer_blocks, uint32_t layer_cou
 	}
 	if (total > UINT32_MAX)
 		return err_set(err, ERR_LIMIT, 0, "image is larger than 16 TiB");
-	for (const struct inode *i = t->inodes; i; i = i->next)
-		if (i->nid && i->nlink)
-			write_inode(&w, image, i, dir_base);
+	for (const struct inode *i = t->inodes; i; i = i->next) {
+		if (!i->nid || !i->nlink)
+			continue;
+		if (!data_ok(i, layer_blocks))
+			return err_set(err, ERR_INVALID, 0, "layer index is damaged: a file lies outside of its layer");
+		write_inode(&w, image, i, dir_base);
+		inodes++;
+	}
 	sb = image + SB_OFFSET;
 	put(sb, 0xE0F5E1E2, 4);
 	put(sb + 8, 2, 4); /* feature_compat: MTIME */
 	sb[12] = 12;	   /* blkszbits */
 	put(sb + 14, t->root->inode->nid, 2);
-	put(sb + 16, t->inode_count, 8);
+	put(sb + 16, inodes, 8);
 	put(sb + 36, total, 4);
 	memcpy(sb + 48, uuid, 16);
 	return 0;

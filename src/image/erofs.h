@@ -13,7 +13,7 @@
  * @uuid: 16 bytes
  * Source: Linux Documentation/filesystems/erofs.rst and fs/erofs/erofs_fs.h (on-disk format).
  */
-int erofs_write(struct tree *t, const uint64_t *layer_blocks, uint32_t layer_count, const uint8_t *uuid, struct buf *out,
-		struct error *err);
+int erofs_write(struct tree *t, const uint64_t *layer_blocks, uint32_t layer_count, const uint8_t *uuid,
+		struct buf *out, struct error *err);
 
 #endif

@@ -2,6 +2,7 @@
 #include "image/layer_index.h"
 
 #include <string.h>
+#include <sys/stat.h>
 
 /** put() - Little-endian number. */
 static bool put(struct buf *out, uint64_t v, unsigned int bytes)
@@ -38,6 +39,68 @@ static struct index_bytes get_bytes(struct reader *r)
 	return b;
 }
 
+/** xattrs_ok() - Whole entries that fill the area exactly, as the EROFS writer copies them. */
+static bool xattrs_ok(const struct index_bytes *x)
+{
+	uint32_t at = 0;
+
+	while (x->n <= INDEX_XATTRS_MAX && x->n - at >= 4) {
+		uint32_t size = 4u + x->p[at] + (x->p[at + 2] | (uint32_t)x->p[at + 3] << 8);
+
+		size = (size + 3) & ~3u;
+		if (size > x->n - at)
+			return false;
+		at += size;
+	}
+	return at == x->n;
+}
+
+/** node_ok() - A type that exists, and the parts that this type has and no others. */
+static bool node_ok(const struct index_entry *e)
+{
+	bool has_link = false, has_data = false;
+
+	switch (e->mode & S_IFMT) {
+	case S_IFREG:
+		has_data = true;
+		break;
+	case S_IFLNK:
+		has_link = true;
+		break;
+	case S_IFDIR:
+	case S_IFCHR:
+	case S_IFBLK:
+	case S_IFIFO:
+	case S_IFSOCK:
+		break;
+	default:
+		return false;
+	}
+	if (e->mode > (S_IFMT | 07777) || e->mtime_ns >= 1000000000)
+		return false;
+	if (has_link != (e->link.n > 0) || e->link.n >= LAYER_PATH_MAX)
+		return false;
+	if ((!has_data && (e->size || e->tail.n)) || e->size > INT64_MAX || e->data_offset % INDEX_BLOCK)
+		return false;
+	if (e->tail.n > INDEX_TAIL_MAX || (e->tail.n && e->tail.n != e->size % INDEX_BLOCK))
+		return false;
+	return xattrs_ok(&e->xattrs);
+}
+
+bool index_check(const struct index_entry *e)
+{
+	if (!index_check_path(&e->path))
+		return false;
+	switch (e->kind) {
+	case INDEX_NODE:
+		return node_ok(e);
+	case INDEX_HARDLINK:
+		return index_check_path(&e->link);
+	default:
+		return e->kind == INDEX_WHITEOUT || e->kind == INDEX_OPAQUE;
+	}
+}
+
 bool index_next(struct reader *r, struct index_entry *e)
 {
 	if (r->left == 0 || r->failed)
@@ -55,9 +118,7 @@ bool index_next(struct reader *r, struct index_entry *e)
 	e->link = get_bytes(r);
 	e->tail = get_bytes(r);
 	e->xattrs = get_bytes(r);
-	r->failed |= e->kind < INDEX_NODE || e->kind > INDEX_OPAQUE || !index_check_path(&e->path) ||
-		     e->tail.n > INDEX_TAIL_MAX || e->xattrs.n % 4 || e->data_offset % INDEX_BLOCK ||
-		     e->link.n > LAYER_PATH_MAX;
+	r->failed |= !index_check(e);
 	return !r->failed;
 }
 

@@ -15,6 +15,7 @@
 #define INDEX_MAGIC "MSBIDX1"
 #define INDEX_BLOCK 4096u
 #define INDEX_TAIL_MAX 2047u
+#define INDEX_XATTRS_MAX 60000u
 #define INDEX_BYTES_MAX (512u << 20)
 #define LAYER_ENTRIES_MAX 1000000u
 #define LAYER_PATH_MAX 4096u
@@ -47,6 +48,8 @@ struct index_entry {
 };
 
 bool index_append(struct buf *out, const struct index_entry *e);
+/** index_check() - Does the entry keep to the limits, with the parts its kind and type have and no others? */
+bool index_check(const struct index_entry *e);
 /** index_next() - Decode one entry. Return: false at the end or when the reader failed (r->failed). */
 bool index_next(struct reader *r, struct index_entry *e);
 /** index_check_path() - Is it a clean relative path within the limits? */

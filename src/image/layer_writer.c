@@ -21,7 +21,6 @@
 
 #define OUT_BYTES (1u << 20) /* written at once */
 #define WRITEBACK_BYTES (32u << 20) /* the kernel starts writing after so many, so that fsync finds little left */
-#define XATTRS_MAX 60000u
 
 struct layer_writer {
 	int dir; /* borrowed */
@@ -108,16 +107,18 @@ static int put_zeros(struct layer_writer *w, uint64_t n, struct error *err)
 /** clean_path() - Strip "./" and "/", squeeze doubles; refuse "..". */
 static int clean_path(const char *raw, char *out, struct index_bytes *b, struct error *err)
 {
+	const char *whole = raw;
 	size_t n = 0;
 
 	while (*raw) {
 		size_t len = strcspn(raw, "/");
 
 		if (len == 2 && raw[0] == '.' && raw[1] == '.')
-			return err_set(err, ERR_INVALID, 0, "the layer has a path with \"..\"");
+			return err_set(err, ERR_INVALID, 0, "the layer has a path with \"..\": %.300s", whole);
 		if (len && !(len == 1 && raw[0] == '.')) {
 			if (n + len + 2 > LAYER_PATH_MAX)
-				return err_set(err, ERR_LIMIT, 0, "the layer has a path longer than %u bytes", LAYER_PATH_MAX);
+				return err_set(err, ERR_LIMIT, 0, "the layer has a path longer than %u bytes: %.60s...",
+					       LAYER_PATH_MAX, whole);
 			if (n)
 				out[n++] = '/';
 			memcpy(out + n, raw, len);
@@ -129,8 +130,8 @@ static int clean_path(const char *raw, char *out, struct index_bytes *b, struct 
 	b->p = (uint8_t *)out;
 	b->n = (uint32_t)n;
 	if (!index_check_path(b))
-		return err_set(err, ERR_LIMIT, 0, "the layer has a path with a name over 255 bytes or over %u levels",
-			       LAYER_DEPTH_MAX);
+		return err_set(err, ERR_LIMIT, 0, "the layer has a path with a name over 255 bytes or %u levels: %.60s...",
+			       LAYER_DEPTH_MAX, whole);
 	return 0;
 }
 
@@ -173,6 +174,8 @@ static uint32_t encode_dev(uint32_t major, uint32_t minor)
 /** append() - The current entry into the index. */
 static int append(struct layer_writer *w, struct error *err)
 {
+	if (!index_check(&w->e))
+		return err_set(err, ERR_INVALID, 0, "%s: no file, directory, link, device or fifo", w->path);
 	if (!index_append(&w->index, &w->e))
 		return err_set(err, ERR_LIMIT, 0, "the layer's index is too large");
 	w->written++;
@@ -375,7 +378,7 @@ struct layer_writer *layer_writer_new(int layers_fd, const char *diff_id, struct
 	w->dir = layers_fd;
 	w->data = w->frame_fd = -1;
 	w->index.max = INDEX_BYTES_MAX;
-	w->xattrs.max = XATTRS_MAX;
+	w->xattrs.max = INDEX_XATTRS_MAX;
 	snprintf(w->diff_id, sizeof(w->diff_id), "%s", diff_id);
 	snprintf(w->data_tmp, sizeof(w->data_tmp), ".%s.data.tmp", diff_id);
 	snprintf(w->frame_tmp, sizeof(w->frame_tmp), ".%s.frame.tmp", diff_id);

@@ -13,7 +13,8 @@
 #include "base/fd.h"
 #include "image/bundle.h"
 
-#define ARCHIVE_BYTES_MAX (64LL << 30) /* of standard input, or unpacked */
+#define ARCHIVE_BYTES_MAX (64ULL << 30) /* of standard input, or unpacked */
+#define PADDING_MAX (1u << 20)		/* behind the end of an archive */
 
 struct load {
 	struct adder *a;
@@ -272,26 +273,55 @@ static int load_index(struct load *l, const json_t *index, const char *outer_ref
 	return 0;
 }
 
-/** gunzip() - A compressed archive into an unlinked temporary file. */
-static int gunzip(int fd, int cache, struct error *err)
+/** is_zero() - Nothing but zero bytes. */
+static bool is_zero(const uint8_t *p, size_t n)
+{
+	return n && p[0] == 0 && memcmp(p, p + 1, n - 1) == 0;
+}
+
+/**
+ * spool() - Standard input or a gzip file, as a plain unlinked temporary file. It ends where the tar ends, whatever
+ * follows; long runs of zeroes become holes.
+ */
+static int spool(int fd, int cache, struct error *err)
 {
 	_cleanup_fd_ int out = openat(cache, ".", O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
-	gzFile gz = gzdopen(dup(fd), "rb");
+	gzFile gz = out < 0 ? NULL : gzdopen(dup(fd), "rb"); /* passes on what is not compressed */
 	static uint8_t chunk[1 << 18];
-	int n = out < 0 || !gz ? -1 : 1;
-	long long total = 0;
+	struct bundle_watch watch = { 0 };
+	uint64_t total = 0;
+	int n, rc = 0;
 
-	while (n > 0) {
-		n = gzread(gz, chunk, sizeof(chunk));
-		total += n;
-		if (n > 0 && (total > ARCHIVE_BYTES_MAX || fd_write_full(out, chunk, (size_t)n) < 0))
-			n = -1;
+	if (!gz)
+		return err_set(err, err_from_errno(errno), errno, "create a temporary file in MSB_HOME");
+	while (rc == 0 && !watch.ended && (n = gzread(gz, chunk, sizeof(chunk))) > 0) {
+		rc = bundle_feed(&watch, chunk, (size_t)n, ARCHIVE_BYTES_MAX, err);
+		if (rc == 0 && is_zero(chunk, (size_t)n))
+			lseek(out, n, SEEK_CUR);
+		else if (rc == 0 && fd_write_full(out, chunk, (size_t)n) < 0)
+			rc = err_set(err, err_from_errno(errno), errno, "store the archive");
+		total += (uint64_t)n;
 	}
-	if (gz)
-		gzclose(gz);
-	if (n < 0)
-		return err_set(err, ERR_INVALID, errno, "decompress the archive");
-	return TAKE_FD(out);
+	/* The writer of a pipe may still be at the padding: let it finish. */
+	for (uint64_t rest = 0; rc == 0 && watch.ended && rest < PADDING_MAX; rest += (uint64_t)n) {
+		n = gzread(gz, chunk, sizeof(chunk));
+		if (n <= 0)
+			break;
+	}
+	if (rc == 0 && !watch.ended) {
+		int zerr = Z_OK, e = errno;
+
+		gzerror(gz, &zerr);
+		if (zerr == Z_ERRNO)
+			rc = err_set(err, err_from_errno(e), e, "read the archive");
+		else if (zerr != Z_OK)
+			rc = err_set(err, ERR_INVALID, 0, "the archive's gzip data is %s",
+				     zerr == Z_BUF_ERROR ? "truncated" : "damaged");
+	}
+	if (rc == 0 && ftruncate(out, (off_t)total) < 0)
+		rc = err_set(err, err_from_errno(errno), errno, "store the archive");
+	gzclose(gz);
+	return rc < 0 ? rc : TAKE_FD(out);
 }
 
 int open_archive(const struct adder *a, const char *path, struct error *err)
@@ -302,11 +332,13 @@ int open_archive(const struct adder *a, const char *path, struct error *err)
 	ssize_t n;
 
 	if (path) {
-		fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+		fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
 		if (fd < 0 || fstat(fd, &st) < 0)
 			return err_set(err, err_from_errno(errno), errno, "open %s", path);
-		if (!S_ISREG(st.st_mode))
-			return err_set(err, ERR_INVALID, 0, "%s is not a regular file", path);
+		if (!S_ISREG(st.st_mode)) {
+			err_set(err, ERR_INVALID, 0, "%s is not a regular file", path);
+			return err_hint(err, "give the archive's file, or pipe it in: msb load < FILE");
+		}
 		return TAKE_FD(fd);
 	}
 	fd = openat(a->cache, ".", O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
@@ -318,16 +350,16 @@ int open_archive(const struct adder *a, const char *path, struct error *err)
 	return TAKE_FD(fd);
 }
 
-/** open_bundle() - The same, decompressed when gzip: members are read by their place. */
+/** open_bundle() - The file; standard input, and what is compressed, as a plain temporary one: members are read by their place. */
 static int open_bundle(const struct adder *a, const char *path, struct error *err)
 {
-	_cleanup_fd_ int fd = open_archive(a, path, err);
+	_cleanup_fd_ int fd = path ? open_archive(a, path, err) : STDIN_FILENO;
 	uint8_t magic[2] = { 0 };
 
-	if (fd >= 0 && fd_pread_full(fd, magic, 2, 0) == 2 && magic[0] == 0x1f && magic[1] == 0x8b) {
-		lseek(fd, 0, SEEK_SET);
-		return gunzip(fd, a->cache, err);
-	}
+	if (!path)
+		return spool(TAKE_FD(fd), a->cache, err);
+	if (fd >= 0 && fd_pread_full(fd, magic, 2, 0) == 2 && magic[0] == 0x1f && magic[1] == 0x8b)
+		return spool(fd, a->cache, err);
 	return TAKE_FD(fd);
 }
 
@@ -339,7 +371,7 @@ int load_archive(struct adder *a, const char *path, const struct tags *tags, str
 	int rc;
 
 	if (fd < 0)
-		return fd;
+		return path && err->code != ERR_NOT_FOUND && err->code != ERR_PERMISSION ? err_wrap(err, "load %s", path) : fd;
 	rc = bundle_scan(fd, &l.bundle, err);
 	if (rc == 0 && bundle_find(&l.bundle, "manifest.json")) {
 		rc = load_docker(&l, err);

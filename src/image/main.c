@@ -114,11 +114,31 @@ static int confine(const struct verb *v, struct error *err)
 	struct rlimit cpu = { 3600, 3600 }, core = { 0, 0 };
 
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	sigaction(SIGXFSZ, &(struct sigaction){ .sa_handler = SIG_IGN }, NULL); /* a write says EFBIG then */
 	setrlimit(RLIMIT_CPU, &cpu);
 	setrlimit(RLIMIT_CORE, &core);
 	if (v->network && pull_open(&channels, err) < 0)
 		return -(int)err->code;
 	return confine_deny_dangerous(v->forks ? 0 : CONFINE_DENY_FORK, err);
+}
+
+/** hint_of() - What to do about a failure: what its place knew, what its errno says, or what its class suggests. */
+static const char *hint_of(const struct error *err)
+{
+	const char *advice = err->hint[0] ? err->hint : err_advice(err);
+
+	if (advice)
+		return advice;
+	switch ((int)err->code) {
+	case ERR_INVALID:
+		return "make or copy the archive again, with docker save, skopeo, buildah or umoci";
+	case ERR_LIMIT:
+		return "images beyond this limit are not loaded: make the image smaller";
+	case ERR_UNSUPPORTED:
+		return "save the image for linux/amd64";
+	default:
+		return "msb doctor says what this host lacks";
+	}
 }
 
 int main(int argc, char **argv)
@@ -146,8 +166,6 @@ int main(int argc, char **argv)
 	adder_close(&a, rc < 0 && v->adds);
 	if (rc == 0)
 		return 0;
-	fprintf(stderr, "error: %s\n", err.text);
-	if (err.hint[0])
-		fprintf(stderr, "  → %s\n", err.hint);
+	fprintf(stderr, "error: %s\n  → %s\n", err.text, hint_of(&err));
 	return err.code == ERR_CANCELLED ? 130 : 1;
 }

@@ -180,7 +180,9 @@ bool ref_name(const char *file, char out[REFERENCE_MAX])
 
 			if (!hi || !lo)
 				return false;
-			out[n++] = (char)((hi - hex) << 4 | (lo - hex));
+			out[n] = (char)((hi - hex) << 4 | (lo - hex));
+			if (!isgraph((unsigned char)out[n++]))
+				return false; /* it ends on terminals */
 			p += 2;
 		} else if (isalnum((unsigned char)*p) || strchr("._-", *p)) {
 			out[n++] = *p;

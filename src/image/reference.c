@@ -6,6 +6,7 @@
 #include "image/reference.h"
 
 #define TAG_MAX 128
+#define LENGTH_MAX 400
 
 /** bad() - One form for every complaint. */
 static int bad(const char *typed, const char *why, struct error *err)
@@ -51,7 +52,7 @@ int reference_parse(const char *typed, struct reference *out, struct error *err)
 	const char *library = "";
 
 	*out = (struct reference){ .registry = REFERENCE_HUB };
-	if (!typed[0] || strlen(typed) > 400)
+	if (!typed[0] || strlen(typed) > LENGTH_MAX)
 		return bad(typed, typed[0] ? "longer than 400 characters" : "is empty", err);
 	if (slash && (!at || slash < at) && is_registry(typed, (size_t)(slash - typed))) {
 		if (slash - typed >= (long)sizeof(out->registry))
@@ -72,7 +73,8 @@ int reference_parse(const char *typed, struct reference *out, struct error *err)
 		return bad(typed, "bad tag", err);
 	if (!check_repository(rest, (size_t)((colon ? colon : end) - rest)))
 		return bad(typed, "the name must be lower-case letters, digits, and . _ - / between them", err);
-	if (at && (strncmp(at, "@sha256:", 8) != 0 || strspn(at + 8, "0123456789abcdef") != DIGEST_HEX || at[8 + DIGEST_HEX]))
+	if (at &&
+	    (strncmp(at, "@sha256:", 8) != 0 || strspn(at + 8, "0123456789abcdef") != DIGEST_HEX || at[8 + DIGEST_HEX]))
 		return bad(typed, "the digest must be sha256: and 64 hex digits", err);
 	if (strcmp(out->registry, REFERENCE_HUB) == 0 && !memchr(rest, '/', (size_t)(end - rest)))
 		library = "library/";
@@ -95,7 +97,8 @@ int reference_normalise(const char *typed, char out[REFERENCE_MAX], struct error
 		return -(int)err->code;
 	n = snprintf(out, REFERENCE_MAX, "%s/%s%s%s%s%s", r.registry, r.repository, r.tag[0] ? ":" : "", r.tag,
 		     r.digest[0] ? "@" : "", r.digest);
-	return n < 0 || n >= REFERENCE_MAX ? bad(typed, "too long", err) : 0;
+	/* What is listed can be typed again. */
+	return n < 0 || n > LENGTH_MAX ? bad(typed, "longer than 400 characters when completed", err) : 0;
 }
 
 const char *reference_pinned(const struct reference *r)

@@ -32,7 +32,8 @@ struct image_store *image_store_open(int home_fd, struct error *err)
 		return NULL;
 	}
 	for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
-		if (mkdirat(home_fd, folders[i], 0700) < 0 && errno != EEXIST) {
+		/* One that cannot be written may still be read. */
+		if (mkdirat(home_fd, folders[i], 0700) < 0 && errno != EEXIST && errno != EROFS && errno != EACCES) {
 			err_set(err, err_from_errno(errno), errno, "create %s in MSB_HOME", folders[i]);
 			free(s);
 			return NULL;
@@ -186,9 +187,11 @@ int image_store_list(struct image_store *s, struct image ***out, size_t *count, 
 
 	*count = 0;
 	if (!dir || !r) {
+		int sys_errno = r ? errno : ENOMEM;
+
 		if (dir)
 			closedir(dir);
-		return err_set(err, ERR_SYSTEM, errno, "read cache/refs");
+		return err_set(err, err_from_errno(sys_errno), sys_errno, "read cache/refs in MSB_HOME");
 	}
 	while ((e = readdir(dir))) {
 		char name[REFERENCE_MAX], digest[DIGEST_HEX + 1];
@@ -199,7 +202,7 @@ int image_store_list(struct image_store *s, struct image ***out, size_t *count, 
 		if (read_ref(s, e->d_name, digest, NULL, &why) < 0 || load_record(s, digest, r, &why) < 0) {
 			bool gone = why.code == ERR_NOT_FOUND || why.code == ERR_INVALID;
 
-			/* One that is gone or damaged does not hide the others; one that cannot be read now is needed. */
+			/* One that is gone or damaged does not hide the others; one that cannot be read is needed. */
 			if (gone) {
 				err_clear(&why);
 				continue;

@@ -16,6 +16,8 @@
 #include "base/macros.h"
 #include "image/tar_internal.h"
 
+#define TRAILING_BYTES_MAX (1u << 20) /* of zeroes, which fill a tar up to its record size */
+
 enum state { HEADER, SPECIAL, EXTENSION, MAP, DATA, PADDING, TRAILER };
 
 struct tar {
@@ -26,6 +28,7 @@ struct tar {
 	size_t have;
 	uint8_t header[TAR_BLOCK]; /* of the entry, while an extension is read */
 	unsigned int zero_blocks;
+	uint64_t trailing; /* bytes behind them */
 	char special; /* type of the special header being read */
 	uint64_t left;	/* of its body, or of the contents as stored */
 	uint32_t padding;
@@ -379,8 +382,13 @@ static ssize_t on_frame(struct tar *t, const uint8_t *p, size_t n, struct error 
 		memcpy(t->block + t->have, p, n);
 		t->have += n;
 		break;
-	case DATA:
 	case TRAILER:
+		t->trailing += n;
+		if (t->trailing > TRAILING_BYTES_MAX)
+			return err_set(err, ERR_LIMIT, 0, "the layer goes on for more than %u KiB after its end",
+				       TRAILING_BYTES_MAX >> 10);
+		break;
+	case DATA:
 		break;
 	}
 	if (t->sink->frame(t->arg, p, n, err) < 0)

@@ -268,8 +268,8 @@ static int add(struct tree *t, uint32_t layer, const struct index_entry *e, stru
 	if (e->kind == INDEX_HARDLINK) {
 		node = find(t, &e->link);
 		if (!node || node->inode->dir)
-			return err_set(err, ERR_INVALID, 0, "hard link %.*s: its target %.*s is missing", (int)MIN(e->path.n, 100),
-				       e->path.p, (int)MIN(e->link.n, 100), e->link.p);
+			return err_set(err, ERR_INVALID, 0, "hard link %.*s: its target %.*s is missing",
+				       (int)MIN(e->path.n, 100), e->path.p, (int)MIN(e->link.n, 100), e->link.p);
 		inode = node->inode;
 		if (found && dir->child[pos]->inode == inode) {
 			touch(dir->child[pos], layer);

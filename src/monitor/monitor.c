@@ -7,11 +7,13 @@
  *  - with KVM a further thread sits in kvm_run(), which makes the vCPU threads; with QEMU the virtual CPU is the
  *    child process and every device is served to it over vhost-user.
  *
- * The process ends with _exit() by its parent stub: threads are not joined, memory is not freed.
+ * A QEMU that hangs up on a device without ending is ended. The process ends with _exit() of whoever called
+ * monitor_main(): threads are not joined, memory is not freed.
  */
 #include "monitor/monitor.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -21,6 +23,7 @@
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -34,12 +37,16 @@
 #include "virtio/transport.h"
 
 #define DEVICES_MAX (MONITOR_DISKS_MAX + 3)
-#define CONSOLE_BYTES_MAX MIB(4) /* kernel.log never grows beyond this */
+#define CONSOLE_TAIL KIB(8) /* where the last words of a kernel are looked for */
+#define HANG_UP_MS 1000 /* a QEMU that ends closes its sockets first; well below what a client waits for the reason */
+
+/** Why the loop was stopped. */
+enum stop { STOP_ASKED, STOP_ENDED, STOP_HANG_UP };
 
 struct monitor {
 	const struct monitor_config *cfg;
 	struct loop *loop;
-	int supervisor_source;
+	int log; /* kernel.log, to read it at the end; -1: it is no file */
 	struct virtio_device *vsock;
 	size_t device_count;
 	struct virtio_device *devices[DEVICES_MAX];
@@ -52,6 +59,7 @@ struct monitor {
 	struct error vm_err;
 	/* QEMU */
 	struct qemu *qemu;
+	int hang_up_timer; /* armed when QEMU left a device: it ends by itself, or is ended */
 };
 
 /** tell() - Send one message to the supervisor; a full or closed socket is not our problem. */
@@ -85,7 +93,7 @@ static void on_supervisor(void *arg, uint32_t events)
 	if (n < 0 && (errno == EAGAIN || errno == EMSGSIZE))
 		return;
 	if (n <= 0 || (n == sizeof(msg) && msg.type == MONITOR_POWER_OFF)) {
-		loop_stop(m->loop, 0);
+		loop_stop(m->loop, STOP_ASKED);
 		return;
 	}
 	if (n == sizeof(msg) && msg.type == MONITOR_CONNECT && fd_count == 1) {
@@ -147,7 +155,24 @@ static void on_vm_ended(void *arg, uint32_t events)
 	struct monitor *m = arg;
 
 	(void)events;
-	loop_stop(m->loop, 1);
+	loop_stop(m->loop, STOP_ENDED);
+}
+
+/** on_hang_up() - QEMU closed a device's connection, or we did because it broke the protocol. The device's thread. */
+static void on_hang_up(void *arg)
+{
+	struct monitor *m = arg;
+
+	loop_timer_set(m->loop, m->hang_up_timer, HANG_UP_MS * NSEC_PER_MSEC);
+}
+
+/** on_hang_up_timer() - And it lives on: a machine without one of its devices is none. */
+static void on_hang_up_timer(void *arg, uint32_t events)
+{
+	struct monitor *m = arg;
+
+	(void)events;
+	loop_stop(m->loop, STOP_HANG_UP);
 }
 
 /** on_running() - KVM: the first instruction is next. vCPU side thread. */
@@ -188,13 +213,16 @@ static int start_qemu(struct monitor *m, struct error *err)
 {
 	struct qemu_device served[DEVICES_MAX];
 
+	m->hang_up_timer = loop_timer(m->loop, on_hang_up_timer, m, err);
+	if (m->hang_up_timer < 0)
+		return -(int)err->code;
 	for (size_t i = 0; i < m->device_count; i++) {
 		int pair[2];
 
 		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 			return err_set(err, ERR_SYSTEM, errno, "socketpair");
 		served[i] = (struct qemu_device){ .id = m->devices[i]->id, .sock = pair[1] };
-		if (!vhost_user_new(m->devices[i], pair[0], NULL, NULL, err))
+		if (!vhost_user_new(m->devices[i], pair[0], on_hang_up, m, err))
 			return -(int)err->code;
 	}
 	m->qemu = qemu_start(m->cfg, served, m->device_count, err);
@@ -228,15 +256,14 @@ static int build(struct monitor *m, struct error *err)
 		return -(int)err->code;
 	m->devices[m->device_count++] = dev;
 	if (cfg->kind == HYPERVISOR_KVM) {
-		dev = virtio_console_new(m->loop, cfg->console_fd, CONSOLE_BYTES_MAX, err);
+		dev = virtio_console_new(m->loop, cfg->console_fd, MONITOR_CONSOLE_MAX, err);
 		if (!dev)
 			return -(int)err->code;
 		m->devices[m->device_count++] = dev;
 	}
-	m->supervisor_source = loop_add(m->loop, cfg->supervisor_fd, EPOLLIN, on_supervisor, m, err);
-	if (m->supervisor_source < 0)
+	if (loop_add(m->loop, cfg->supervisor_fd, EPOLLIN, on_supervisor, m, err) < 0)
 		return -(int)err->code;
-	/* While this is the only thread, so that later ones inherit it; but QEMU, started first, needs its libraries. */
+	/* While this is the only thread, so that later ones inherit it; QEMU, started first, needs its libraries. */
 	if (cfg->kind == HYPERVISOR_QEMU && start_qemu(m, err) < 0)
 		return -(int)err->code;
 	if (confine_landlock_none(err) < 0)
@@ -249,14 +276,45 @@ static int build(struct monitor *m, struct error *err)
 	return 0;
 }
 
+/** open_log() - The kernel's log for reading (console_fd may be write-only). Return: owned fd, or -1. */
+static int open_log(int console)
+{
+	struct stat st;
+	char path[32];
+
+	if (fstat(console, &st) < 0 || !S_ISREG(st.st_mode))
+		return -1;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", console);
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+/** panicked() - Are the kernel's last words those of a panic? By panic=-1 it resets the machine after them. */
+static bool panicked(int log)
+{
+	static const char words[] = "Kernel panic - not syncing";
+	char text[CONSOLE_TAIL];
+	struct stat st;
+	ssize_t n;
+
+	if (log < 0 || fstat(log, &st) < 0)
+		return false;
+	n = fd_pread_full(log, text, sizeof(text), MAX(st.st_size - (off_t)sizeof(text), 0));
+	return n > 0 && memmem(text, (size_t)n, words, sizeof(words) - 1);
+}
+
 /** finish() - Stop the machine and learn how it ended. */
-static int finish(struct monitor *m, bool ended, struct error *err)
+static int finish(struct monitor *m, enum stop why, struct error *err)
 {
 	uint64_t one = 1;
 
-	if (m->cfg->kind == HYPERVISOR_QEMU)
-		return qemu_finish(TAKE_PTR(m->qemu), &m->end, err);
-	if (!ended && write(m->stop_fd, &one, sizeof(one)) < 0)
+	if (m->cfg->kind == HYPERVISOR_QEMU) {
+		int rc = qemu_finish(TAKE_PTR(m->qemu), &m->end, err);
+
+		if (rc == 0 && m->end.how == VM_END_STOPPED && why == STOP_HANG_UP)
+			rc = err_set(err, ERR_PROTOCOL, 0, "QEMU broke off the connection to one of its devices");
+		return rc;
+	}
+	if (why == STOP_ASKED && write(m->stop_fd, &one, sizeof(one)) < 0)
 		abort();
 	pthread_join(m->vm_thread, NULL);
 	if (m->vm_rc < 0)
@@ -271,7 +329,6 @@ int monitor_main(const struct monitor_config *cfg)
 	int rc;
 
 	m.cfg = cfg;
-	m.supervisor_source = -1;
 	log_setup(LOG_WARN, cfg->log_fd, NULL);
 	prctl(PR_SET_NAME, "msb-monitor");
 	timeline_mark("monitor");
@@ -279,6 +336,7 @@ int monitor_main(const struct monitor_config *cfg)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	sigaction(SIGPIPE, &(struct sigaction){ .sa_handler = SIG_IGN }, NULL);
 	fd_set_nonblock(cfg->supervisor_fd, true);
+	m.log = open_log(cfg->console_fd);
 	rc = build(&m, &err);
 	if (rc < 0) {
 		if (m.qemu) {
@@ -294,11 +352,13 @@ int monitor_main(const struct monitor_config *cfg)
 	if (rc == 0)
 		rc = loop_run(m.loop, &err);
 	if (rc >= 0)
-		rc = finish(&m, rc == 1, &err);
+		rc = finish(&m, (enum stop)rc, &err);
 	if (rc < 0) {
 		tell(&m, MONITOR_FAILED, 0, err.text);
 		return 1;
 	}
+	if (m.end.how == VM_END_RESET && panicked(m.log))
+		m.end.how = VM_END_PANIC;
 	switch (m.end.how) {
 	case VM_END_OFF:
 		tell(&m, MONITOR_GUEST_OFF, 0, NULL);

@@ -16,10 +16,12 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/macros.h"
 #include "disk/disk.h"
 
 #define MONITOR_DISKS_MAX 8
 #define MONITOR_CPUS_MAX 32
+#define MONITOR_CONSOLE_MAX MIB(4) /* kernel.log never grows beyond this */
 
 enum hypervisor_kind { HYPERVISOR_KVM, HYPERVISOR_QEMU };
 

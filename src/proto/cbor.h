@@ -18,7 +18,7 @@ bool cbor_put_bool(struct buf *out, bool value);
 /** cbor_put_string() - A NUL-terminated string as a byte string that includes its NUL. */
 bool cbor_put_string(struct buf *out, const char *s);
 
-/** cbor_head() - Next item's head of this major type; its value (integer, length or count). Fails the reader if other. */
+/** cbor_head() - Value (integer, length, count) of the next item's head. Another major type fails the reader. */
 uint64_t cbor_head(struct reader *r, enum cbor_major major);
 bool cbor_bool(struct reader *r);
 /** cbor_string() - A byte string that ends with its only NUL; points into the input. NULL when the reader failed. */

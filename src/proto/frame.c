@@ -2,6 +2,7 @@
 #include "proto/frame.h"
 
 #include "base/reader.h"
+#include "base/writer.h"
 
 enum frame_result frame_parse(const uint8_t *p, size_t n, struct frame *out, size_t *used)
 {
@@ -26,13 +27,10 @@ enum frame_result frame_parse(const uint8_t *p, size_t n, struct frame *out, siz
 
 void frame_header(uint8_t to[FRAME_HEADER_SIZE], uint16_t type, uint32_t session, size_t body_len)
 {
-	for (int i = 0; i < 4; i++) {
-		to[i] = (uint8_t)(body_len >> (8 * i));
-		to[8 + i] = (uint8_t)(session >> (8 * i));
-	}
-	to[4] = (uint8_t)type;
-	to[5] = (uint8_t)(type >> 8);
-	to[6] = to[7] = 0;
+	put_le(to, body_len, 4);
+	put_le(to + 4, type, 2);
+	put_le(to + 6, 0, 2);
+	put_le(to + 8, session, 4);
 }
 
 bool frame_append(struct buf *out, uint16_t type, uint32_t session, const void *body, size_t body_len)

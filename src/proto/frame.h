@@ -20,7 +20,7 @@
 #define FRAME_STREAM_MAX (64 * 1024)   /* of a stream frame */
 #define STDIN_WINDOW (256 * 1024)      /* stdin bytes the host may have under way that the command has not taken */
 
-#define VSOCK_CID_HOST_ 2
+#define VSOCK_CID_HOST 2
 #define VSOCK_CID_GUEST 3
 #define VSOCK_PORT_CONTROL 1	/* on the host: the agent connects here once, before any user process runs */
 #define VSOCK_PORT_SESSION 2	/* in the guest: the host connects here, once per session */

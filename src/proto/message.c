@@ -7,9 +7,19 @@
 
 #include <stddef.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/macros.h"
 #include "proto/cbor.h"
+
+const char *const msg_rlimit_names[MSG_RLIMIT_NAMES] = {
+	[RLIMIT_CPU] = "cpu",		[RLIMIT_FSIZE] = "fsize",   [RLIMIT_DATA] = "data",
+	[RLIMIT_STACK] = "stack",	[RLIMIT_CORE] = "core",	    [RLIMIT_RSS] = "rss",
+	[RLIMIT_NPROC] = "nproc",	[RLIMIT_NOFILE] = "nofile", [RLIMIT_MEMLOCK] = "memlock",
+	[RLIMIT_AS] = "as",		[RLIMIT_LOCKS] = "locks",   [RLIMIT_SIGPENDING] = "sigpending",
+	[RLIMIT_MSGQUEUE] = "msgqueue", [RLIMIT_NICE] = "nice",	    [RLIMIT_RTPRIO] = "rtprio",
+	[RLIMIT_RTTIME] = "rttime",
+};
 
 enum field_kind { FIELD_UINT, FIELD_BOOL, FIELD_STRING, FIELD_STRINGS, FIELD_RLIMITS };
 

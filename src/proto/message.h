@@ -68,6 +68,10 @@ struct msg_failed {
 	const char *text;	  /* for people: what and where */
 };
 
+#define MSG_RLIMIT_NAMES 16
+/** By RLIMIT_*: "cpu", "fsize"... as ulimit's manual and users call them. */
+extern const char *const msg_rlimit_names[MSG_RLIMIT_NAMES];
+
 struct msg_rlimit {
 	uint64_t resource;	  /* RLIMIT_* of Linux x86_64 */
 	uint64_t soft, hard;	  /* UINT64_MAX: unlimited */

@@ -23,9 +23,9 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/child.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
@@ -35,6 +35,7 @@
 
 #define MONITOR_END_MS 1000 /* after that by force */
 #define CONTROL_BUFFER_MAX (64 * 1024) /* the agent's messages on the control connection are small */
+#define REASON_MAX 512		       /* of the reason of the end, for people */
 
 enum state { BOOTING, MOUNTING, RUNNING };
 
@@ -50,16 +51,19 @@ struct supervisor {
 	int boot_timer, clock_timer;
 	int signal_fd;
 	pid_t monitor_pid;
-	struct buf in; /* control bytes not parsed yet */
+	struct buf in;	/* control bytes not parsed yet */
+	struct buf out; /* control bytes the guest has not taken yet */
 	bool reported;
 };
 
-/** report() - Tell the client why the sandbox ends (once), then stop the loop. */
+/** report() - Tell the client why the sandbox ends (once), then stop the loop. @text: may be the guest's; cut here. */
 static void report(struct supervisor *s, enum msg_failure kind, int sys_errno, const char *text)
 {
 	struct buf body = BUF_INIT(8192), frame = BUF_INIT(8192);
-	struct msg_failed m = { .kind = (uint64_t)kind, .sys_errno = (uint64_t)sys_errno, .text = text };
+	char some[REASON_MAX];
+	struct msg_failed m = { .kind = (uint64_t)kind, .sys_errno = (uint64_t)sys_errno, .text = some };
 
+	snprintf(some, sizeof(some), "%s", text);
 	if (!s->reported && msg_encode_failed(&body, &m) &&
 	    frame_append(&frame, FRAME_SANDBOX_FAILED, 0, body.data, body.len))
 		(void)send(s->client_fd, frame.data, frame.len, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -69,23 +73,27 @@ static void report(struct supervisor *s, enum msg_failure kind, int sys_errno, c
 	loop_stop(s->loop, 1);
 }
 
-/** send_control() - One frame to the agent; the socket pair's buffer holds many of these. */
+/** flush_control() - Send what waits for the agent, as far as it is taken. That an agent is gone the monitor tells. */
+static void flush_control(struct supervisor *s)
+{
+	ssize_t n = 1;
+
+	while (s->out.len && n > 0) {
+		n = send(s->control_fd, s->out.data, s->out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (n > 0)
+			buf_consume(&s->out, (size_t)n);
+	}
+	if (s->control_source >= 0)
+		loop_modify(s->loop, s->control_source, EPOLLIN | (s->out.len ? EPOLLOUT : 0U));
+}
+
+/** send_control() - One frame to the agent. A guest that does not read is not waited for. Return: false: no room. */
 static bool send_control(struct supervisor *s, enum frame_type type, const struct buf *body)
 {
-	struct buf frame = BUF_INIT(FRAME_BODY_MAX + FRAME_HEADER_SIZE);
-	bool ok = frame_append(&frame, (uint16_t)type, 0, body ? body->data : NULL, body ? body->len : 0);
-	size_t done = 0;
-
-	while (ok && done < frame.len) {
-		ssize_t n = send(s->control_fd, frame.data + done, frame.len - done, MSG_NOSIGNAL);
-
-		if (n < 0 && errno != EINTR)
-			ok = false;
-		else if (n > 0)
-			done += (size_t)n;
-	}
-	buf_free(&frame);
-	return ok;
+	if (!frame_append(&s->out, (uint16_t)type, 0, body->data, body->len))
+		return false;
+	flush_control(s);
+	return true;
 }
 
 /** send_clock() - Timer: the guest's clock follows the host's. */
@@ -96,14 +104,9 @@ static void send_clock(void *arg, uint32_t events)
 	struct msg_clock m = { .realtime_ns = (uint64_t)clock_realtime_ns() };
 
 	(void)events;
-	/* A stopped guest must not fill the socket: one message in flight is enough, so do not wait for room. */
-	if (msg_encode_clock(&body, &m)) {
-		struct buf frame = BUF_INIT(128);
-
-		if (frame_append(&frame, FRAME_CLOCK, 0, body.data, body.len))
-			(void)send(s->control_fd, frame.data, frame.len, MSG_NOSIGNAL | MSG_DONTWAIT);
-		buf_free(&frame);
-	}
+	/* The time of a message that was not taken is over: not another one behind it. */
+	if (s->out.len == 0 && msg_encode_clock(&body, &m))
+		send_control(s, FRAME_CLOCK, &body);
 	buf_free(&body);
 	loop_timer_set(s->loop, s->clock_timer, SANDBOX_CLOCK_INTERVAL_S * NSEC_PER_SEC);
 }
@@ -126,7 +129,7 @@ static void on_hello(struct supervisor *s, const struct frame *f)
 	log_info(LOG_SANDBOX, "kernel took %llu us", (unsigned long long)hello.kernel_ns / 1000);
 	s->spec->boot.realtime_ns = (uint64_t)clock_realtime_ns();
 	if (!msg_encode_boot(&body, &s->spec->boot) || !send_control(s, FRAME_BOOT, &body))
-		report(s, MSG_FAIL_OTHER, 0, "the boot configuration is too large (environment?)");
+		report(s, MSG_FAIL_BAD_ARGS, 0, "the boot configuration is too large (environment?)");
 	else
 		s->state = MOUNTING;
 	buf_free(&body);
@@ -190,9 +193,11 @@ static void on_control(void *arg, uint32_t events)
 {
 	struct supervisor *s = arg;
 	uint8_t chunk[4096];
-	ssize_t n = recv(s->control_fd, chunk, sizeof(chunk), MSG_DONTWAIT);
+	ssize_t n;
 
-	(void)events;
+	if (events & EPOLLOUT)
+		flush_control(s);
+	n = recv(s->control_fd, chunk, sizeof(chunk), MSG_DONTWAIT);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
 	if (n <= 0) {
@@ -248,7 +253,8 @@ static void on_monitor(void *arg, uint32_t events)
 		       s->state == RUNNING ? "the guest powered off" : "the guest powered off while booting");
 		break;
 	case MONITOR_GUEST_RESET:
-		report(s, MSG_FAIL_OTHER, 0, s->state == RUNNING ? "the guest rebooted" : "the guest rebooted while booting");
+		report(s, MSG_FAIL_OTHER, 0,
+		       s->state == RUNNING ? "the guest rebooted" : "the guest rebooted while booting");
 		break;
 	case MONITOR_GUEST_PANIC:
 		report(s, MSG_FAIL_OTHER, 0, "the guest kernel panicked");
@@ -358,9 +364,9 @@ static void kill_all(struct supervisor *s)
 			kill(s->monitor_pid, SIGKILL);
 		fd_close(&gone.fd);
 	}
-	/* As child subreaper we inherit QEMU when the monitor dies; its parent-death signal ends it. */
-	while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
-		;
+	/* As child subreaper we inherit QEMU when the monitor dies by force. */
+	while (!children_kill(MONITOR_END_MS))
+		log_warn(LOG_SANDBOX, "a process of the sandbox does not end");
 }
 
 int supervisor_main(struct sandbox_spec *spec, int client_fd, int session_fd)
@@ -386,7 +392,8 @@ int supervisor_main(struct sandbox_spec *spec, int client_fd, int session_fd)
 				 .control_source = -1,
 				 .boot_timer = -1,
 				 .clock_timer = -1,
-				 .in = BUF_INIT(CONTROL_BUFFER_MAX) };
+				 .in = BUF_INIT(CONTROL_BUFFER_MAX),
+				 .out = BUF_INIT(FRAME_HEADER_SIZE + FRAME_BODY_MAX) };
 	log_setup(LOG_WARN, spec->machine.log_fd, spec->name);
 	prctl(PR_SET_NAME, "msb-supervisor");
 	timeline_mark("supervisor");

@@ -29,21 +29,24 @@ static int run_mke2fs(const char *path, struct error *err)
 			       (char *)"-t",		 (char *)"ext4", (char *)"-b",
 			       (char *)"4096",		 (char *)"-m", (char *)"0",
 			       (char *)"-O",		 (char *)"^has_journal,^resize_inode", (char *)"-E",
-			       (char *)"assume_storage_prezeroed=1,root_owner=0:0,hash_seed=6d736220-7570-7065-7220-6469736b2031",
+			       (char *)"assume_storage_prezeroed=1,root_owner=0:0,"
+				       "hash_seed=6d736220-7570-7065-7220-6469736b2031",
 			       (char *)"-U",		 (char *)"6d736220-7570-7065-7220-6469736b2030", (char *)path,
 			       NULL };
 	char *const envp[] = { (char *)"PATH=/usr/sbin:/sbin:/usr/bin:/bin", (char *)"LC_ALL=C", NULL };
+	_cleanup_fd_ int said = fd_memfd("mke2fs", 0, false);
+	char text[256] = "";
 	int status;
-	pid_t pid = fork();
+	pid_t pid = said < 0 ? -1 : fork();
 
 	if (pid < 0)
-		return err_set(err, ERR_SYSTEM, errno, "fork");
+		return err_set(err, err_from_errno(errno), errno, "start mke2fs");
 	if (pid == 0) {
 		int null = open("/dev/null", O_RDWR);
 
 		dup2(null, 0);
 		dup2(null, 1);
-		dup2(null, 2);
+		dup2(said, 2);
 		execve("/usr/sbin/mke2fs", argv, envp);
 		execve("/sbin/mke2fs", argv, envp);
 		_exit(127);
@@ -55,9 +58,12 @@ static int run_mke2fs(const char *path, struct error *err)
 		err_set(err, ERR_UNSUPPORTED, 0, "mke2fs not found");
 		return err_hint(err, "apt-get install e2fsprogs");
 	}
-	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-		return err_set(err, ERR_SYSTEM, 0, "mke2fs %s failed with status %d", path, status);
-	return 0;
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+		return 0;
+	if (fd_pread_full(said, text, sizeof(text) - 1, 0) > 0)
+		text[strcspn(text, "\n")] = '\0';
+	err_set(err, ERR_SYSTEM, 0, "format the writable disk: %s", text[0] ? text : "mke2fs failed");
+	return err_hint(err, "free some space in MSB_HOME, or choose another place with it");
 }
 
 /** make_template() - Format a new template under a temporary name, then rename. */

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/macros.h"
 #include "base/reader.h"
+#include "base/writer.h"
 #include "virtio/device.h"
 
 #define BLK_F_SIZE_MAX 1
@@ -40,7 +41,6 @@
 #define BLK_SEG_MAX (QUEUE_IOV_MAX - 2)
 #define BLK_SIZE_MAX 32768 /* bytes per segment, so that the largest request stays below QUEUE_CHAIN_BYTES_MAX */
 _Static_assert(BLK_SIZE_MAX * BLK_SEG_MAX + BLK_HEADER < QUEUE_CHAIN_BYTES_MAX, "largest request fits a chain");
-#define BLK_ROUNDS_PER_WAKE 4 /* times a whole queue; then resets and the loop have their turn */
 #define BLK_RANGE_BYTES 16
 #define BLK_RANGES_MAX 16
 #define BLK_COMPLAINTS_MAX 16
@@ -50,7 +50,6 @@ struct blk {
 	struct virtio_device dev;
 	struct disk *disk;
 	unsigned int complaints; /* log lines about failed transfers */
-	struct queue_chain chain;
 	struct iovec iov[QUEUE_IOV_MAX];
 };
 
@@ -87,14 +86,14 @@ static bool in_range(const struct blk *blk, uint64_t sector, uint64_t bytes)
 static uint8_t discard(struct blk *blk, bool zero)
 {
 	uint8_t ranges[BLK_RANGES_MAX * BLK_RANGE_BYTES];
-	size_t n = blk->chain.read_bytes - BLK_HEADER;
+	size_t n = blk->dev.chain.read_bytes - BLK_HEADER;
 	struct reader r;
 
 	if (blk->disk->read_only || !blk->disk->ops->discard)
 		return BLK_S_UNSUPP;
 	if (n == 0 || n > sizeof(ranges) || n % BLK_RANGE_BYTES)
 		return BLK_S_IOERR;
-	chain_read(&blk->chain, BLK_HEADER, ranges, n);
+	chain_read(&blk->dev.chain, BLK_HEADER, ranges, n);
 	r = reader_init(ranges, n);
 	while (r.left) {
 		uint64_t sector = reader_u64(&r);
@@ -118,7 +117,7 @@ static uint8_t discard(struct blk *blk, bool zero)
 /** transfer() - IN and OUT. *written: data bytes put into guest memory. */
 static uint8_t transfer(struct blk *blk, uint64_t sector, bool to_guest, uint32_t *written)
 {
-	const struct queue_chain *c = &blk->chain;
+	const struct queue_chain *c = &blk->dev.chain;
 	uint64_t bytes = to_guest ? c->write_bytes - 1 : c->read_bytes - BLK_HEADER;
 	int count, rc;
 
@@ -143,9 +142,10 @@ static uint8_t transfer(struct blk *blk, uint64_t sector, bool to_guest, uint32_
 }
 
 /** request() - One request. Return: bytes written to guest memory, or -1 when the chain has no room for a status. */
-static int64_t request(struct blk *blk)
+static int64_t request(struct virtio_device *dev)
 {
-	struct queue_chain *c = &blk->chain;
+	struct blk *blk = (struct blk *)dev;
+	const struct queue_chain *c = &blk->dev.chain;
 	uint8_t header[BLK_HEADER], status;
 	uint32_t type, written = 0;
 	uint64_t sector;
@@ -189,37 +189,10 @@ static int64_t request(struct blk *blk)
 	return written == c->write_bytes - 1 ? (int64_t)c->write_bytes : 1;
 }
 
-/** blk_kick() - Serve until the queue is empty; the interrupt is raised per batch. */
+/** blk_kick() - Serve until the queue is empty. */
 static void blk_kick(struct virtio_device *dev, unsigned int index)
 {
-	struct blk *blk = (struct blk *)dev;
-	struct queue *q = &dev->queues[index];
-	unsigned int rounds = 0;
-
-	do {
-		if (rounds++ == BLK_ROUNDS_PER_WAKE && virtio_device_again(dev, index))
-			return;
-		queue_enable_kicks(q, false);
-		for (unsigned int i = 0; i < q->size; i++) {
-			enum queue_result r = queue_pop_chain(q, &blk->chain);
-			int64_t written;
-
-			if (r == QUEUE_EMPTY)
-				break;
-			written = r == QUEUE_OK ? request(blk) : -1;
-			if (written < 0) {
-				dev->broken = true;
-				return;
-			}
-			queue_push(q, &blk->chain, (uint32_t)written);
-		}
-		virtio_device_interrupt(dev, index);
-	} while (queue_enable_kicks(q, true));
-}
-
-static void blk_nothing(struct virtio_device *dev)
-{
-	(void)dev;
+	virtio_device_serve(dev, index, request);
 }
 
 static void blk_destroy(struct virtio_device *dev)
@@ -230,18 +203,9 @@ static void blk_destroy(struct virtio_device *dev)
 }
 
 static const struct virtio_ops blk_ops = {
-	.activate = blk_nothing,
 	.kick = blk_kick,
-	.reset = blk_nothing,
 	.destroy = blk_destroy,
 };
-
-/** put_le() - Little-endian number into the configuration. */
-static void put_le(uint8_t *at, uint64_t value, unsigned int bytes)
-{
-	for (unsigned int i = 0; i < bytes; i++)
-		at[i] = (uint8_t)(value >> (8 * i));
-}
 
 struct virtio_device *virtio_blk_new(struct loop *loop, const char *name, struct disk *disk, struct error *err)
 {

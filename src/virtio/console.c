@@ -17,14 +17,12 @@
 #define CONSOLE_TX 1
 #define CONSOLE_QUEUES 2
 #define CONSOLE_QUEUE_SIZE 16 /* the driver fills the receive queue, which we never use, with pages */
-#define ROUNDS_PER_WAKE 4 /* times a whole queue, then the loop's other sources have their turn */
 
 struct console {
 	struct virtio_device dev;
 	int fd;		   /* borrowed */
 	uint64_t left;	   /* bytes that may still be written */
 	bool failed;	   /* a write failed: said once, output dropped from then on */
-	struct queue_chain chain;
 	uint8_t bounce[4096]; /* guest memory is copied before it is written: one write, no change under way */
 };
 
@@ -50,43 +48,25 @@ static void emit(struct console *con, const uint8_t *p, size_t n)
 	}
 }
 
+/** take() - One buffer of output. */
+static int64_t take(struct virtio_device *dev)
+{
+	struct console *con = (struct console *)dev;
+
+	for (size_t at = 0; at < dev->chain.read_bytes && con->left && !con->failed;) {
+		size_t n = chain_read(&dev->chain, at, con->bounce, sizeof(con->bounce));
+
+		emit(con, con->bounce, n);
+		at += n;
+	}
+	return 0;
+}
+
 /** console_kick() - Take what the guest printed. */
 static void console_kick(struct virtio_device *dev, unsigned int index)
 {
-	struct console *con = (struct console *)dev;
-	struct queue *q = &dev->queues[index];
-	unsigned int rounds = 0;
-
-	if (index != CONSOLE_TX)
-		return;
-	do {
-		if (rounds++ == ROUNDS_PER_WAKE && virtio_device_again(dev, index))
-			return;
-		queue_enable_kicks(q, false);
-		for (unsigned int i = 0; i < q->size; i++) {
-			enum queue_result r = queue_pop_chain(q, &con->chain);
-
-			if (r == QUEUE_EMPTY)
-				break;
-			if (r == QUEUE_BROKEN) {
-				dev->broken = true;
-				return;
-			}
-			for (size_t at = 0; at < con->chain.read_bytes && con->left && !con->failed;) {
-				size_t n = chain_read(&con->chain, at, con->bounce, sizeof(con->bounce));
-
-				emit(con, con->bounce, n);
-				at += n;
-			}
-			queue_push(q, &con->chain, 0);
-		}
-		virtio_device_interrupt(dev, index);
-	} while (queue_enable_kicks(q, true));
-}
-
-static void console_nothing(struct virtio_device *dev)
-{
-	(void)dev;
+	if (index == CONSOLE_TX)
+		virtio_device_serve(dev, index, take);
 }
 
 static void console_destroy(struct virtio_device *dev)
@@ -96,9 +76,7 @@ static void console_destroy(struct virtio_device *dev)
 }
 
 static const struct virtio_ops console_ops = {
-	.activate = console_nothing,
 	.kick = console_kick,
-	.reset = console_nothing,
 	.destroy = console_destroy,
 };
 

@@ -4,7 +4,7 @@
  * transport (mmio.c in our KVM monitor, vhost_user.c towards QEMU) negotiates, activates and delivers doorbells.
  *
  * Threads: each device belongs to one event loop (device->loop). Doorbells and back-end events arrive on it. The
- * mmio transport calls activate and reset from a vCPU thread; so every entry into a device, from either side, holds
+ * mmio transport sets up and resets from a vCPU thread; so every entry into a device, from either side, holds
  * device->lock (transports and device source handlers take it; ops are called with it held).
  */
 #ifndef MSB_VIRTIO_DEVICE_H
@@ -32,11 +32,9 @@ enum virtio_id { VIRTIO_ID_NET = 1, VIRTIO_ID_BLK = 2, VIRTIO_ID_CONSOLE = 3, VI
 struct virtio_device;
 
 struct virtio_ops {
-	/* Driver is ready: queues[] are set up, driver_features final. */
-	void (*activate)(struct virtio_device *dev);
 	/* Driver rang queue `index`, or the transport wants it looked at. */
 	void (*kick)(struct virtio_device *dev, unsigned int index);
-	/* Back to the initial state; drop connections and requests in flight. */
+	/* Back to the initial state; drop connections and requests in flight. NULL: there are none. */
 	void (*reset)(struct virtio_device *dev);
 	/* Free everything, device included. No other entry is running. */
 	void (*destroy)(struct virtio_device *dev);
@@ -60,8 +58,11 @@ struct virtio_device {
 	const struct guest_memory *mem;
 	struct queue queues[VIRTIO_QUEUES_MAX];
 	void (*interrupt)(void *transport, unsigned int queue); /* signal used buffers */
+	void (*needs_reset)(void *transport); /* tell the driver that the device is broken; may be NULL */
 	void *transport;
 	bool broken; /* the driver broke the rules: no more processing until reset */
+	unsigned int complaints; /* log lines about the driver, over the device's life */
+	struct queue_chain chain; /* the one being served */
 	/* Queues whose budget for one wake ran out: looked at again from again_timer (-1 until first needed). */
 	uint32_t again;
 	int again_timer;
@@ -75,8 +76,20 @@ struct virtio_device {
  */
 void virtio_device_init(struct virtio_device *dev, const struct virtio_ops *ops, enum virtio_id id, const char *name,
 			unsigned int queue_count, uint16_t queue_max, struct loop *loop);
+/** virtio_device_reset() - Forget what the driver asked for: ops->reset, queues, features, state. Lock held. */
+void virtio_device_reset(struct virtio_device *dev);
 /** virtio_device_interrupt() - Tell the driver about pushed chains if it wants to know. Lock held. */
 void virtio_device_interrupt(struct virtio_device *dev, unsigned int queue);
+
+/** virtio_device_break() - The driver broke the rules: stop until it resets the device, and tell it so. Lock held. */
+void virtio_device_break(struct virtio_device *dev);
+
+/**
+ * virtio_device_serve() - From ops->kick: hand each chain of a queue to serve() as dev->chain and push it, until the
+ * queue is empty or the budget of one wake is used up (then kick is called again). Interrupts are raised per round.
+ * @serve: returns the bytes written to the chain, or -1 when it breaks the rules: the device is broken then
+ */
+void virtio_device_serve(struct virtio_device *dev, unsigned int queue, int64_t (*serve)(struct virtio_device *dev));
 
 /**
  * virtio_device_again() - From ops->kick: the budget of this wake is used up, call kick(queue) again after other
@@ -92,15 +105,15 @@ void virtio_device_fini(struct virtio_device *dev);
 struct virtio_device *virtio_blk_new(struct loop *loop, const char *name, struct disk *disk, struct error *err);
 /** virtio_rng_new() - Entropy from getrandom(). */
 struct virtio_device *virtio_rng_new(struct loop *loop, struct error *err);
-/** virtio_console_new() - Output only: what the guest writes on port 0 is appended to fd (borrowed), up to max_bytes. */
+/** virtio_console_new() - Output only: what the guest writes is appended to fd (borrowed), up to max_bytes. */
 struct virtio_device *virtio_console_new(struct loop *loop, int fd, uint64_t max_bytes, struct error *err);
 
 /**
  * virtio_vsock_new() - Stream sockets between the guest (CID 3) and descriptors of the host.
  * @control_fd:  taken: joined to the guest's first connection to (CID 2, port VSOCK_PORT_CONTROL) when its source
  *               port is VSOCK_PORT_AGENT_SOURCE; any other connection from the guest gets RST
- * @failed:      called when a connect was refused, or ended before an answer; the fd was closed. Lock held: must not call
- *               the device. On the loop's thread, or on the one that resets the device
+ * @failed:      called when a connect was refused, or ended before an answer; the fd was closed. Lock held: must not
+ * call the device. On the loop's thread, or on the one that resets the device
  */
 struct virtio_device *virtio_vsock_new(struct loop *loop, int control_fd, void (*failed)(void *arg, uint32_t id),
 				       void *arg, struct error *err);

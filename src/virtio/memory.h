@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * Guest memory as a sorted list of regions. The only place where a guest address becomes a pointer: always with a
- * length, overflow checked, within one region. Read-only after the machine started (vhost-user: replaced as a whole
- * on the device's own thread).
+ * Guest memory as a few regions; where two hold an address (a hostile QEMU may say so) the first counts. The only place
+ * where a guest address becomes a pointer: always with a length, overflow checked, within one region. Read-only after
+ * the machine started (vhost-user: replaced as a whole on the device's own thread, while no ring runs).
  */
 #ifndef MSB_VIRTIO_MEMORY_H
 #define MSB_VIRTIO_MEMORY_H

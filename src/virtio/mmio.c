@@ -67,8 +67,6 @@ enum mmio_register {
 #define STATUS_BY_DRIVER                                                                                               \
 	(STATUS_ACKNOWLEDGE | STATUS_DRIVER | STATUS_DRIVER_OK | STATUS_FEATURES_OK | STATUS_FAILED)
 
-#define COMPLAINTS_MAX 8 /* a guest that breaks and resets in a loop must not fill the log */
-
 #define INTERRUPT_USED 1
 #define INTERRUPT_CONFIG 2
 
@@ -93,7 +91,6 @@ struct virtio_mmio {
 	int irq_fd; /* borrowed */
 	int ack_fd; /* owned */
 	uint8_t *page;
-	unsigned int complaints; /* log lines about the driver, over the device's life */
 	uint32_t status, device_features_sel, driver_features_sel, queue_sel;
 	uint64_t driver_features; /* as written so far; final at FEATURES_OK */
 	struct queue_settings settings[VIRTIO_QUEUES_MAX];
@@ -143,15 +140,11 @@ static void raise_interrupt(void *transport, unsigned int queue)
 		log_warn(LOG_VIRTIO, "%s: interrupt: %s", m->dev->name, strerror(errno));
 }
 
-/** needs_reset() - Show a broken device to its driver (2.1.2): status bit and a configuration interrupt. Once. */
-static void needs_reset(struct virtio_mmio *m)
+/** needs_reset() - Transport callback: show a broken device to its driver (2.1.2). */
+static void needs_reset(void *transport)
 {
-	if (m->status & STATUS_NEEDS_RESET)
-		return;
-	if (m->complaints++ < COMPLAINTS_MAX)
-		log_warn(LOG_VIRTIO, "%s: the guest's driver broke the rules; device stopped until it is reset",
-			 m->dev->name);
-	m->dev->broken = true;
+	struct virtio_mmio *m = transport;
+
 	m->status |= STATUS_NEEDS_RESET;
 	put(m, REG_STATUS, m->status);
 	if (m->status & STATUS_DRIVER_OK) {
@@ -182,8 +175,6 @@ static void on_doorbell(void *arg, uint32_t events)
 	pthread_mutex_lock(&dev->lock);
 	if (dev->active && !dev->broken && dev->queues[bell->index].ready)
 		dev->ops->kick(dev, bell->index);
-	if (dev->active && dev->broken)
-		needs_reset(bell->owner);
 	pthread_mutex_unlock(&dev->lock);
 }
 
@@ -192,12 +183,7 @@ static void reset(struct virtio_mmio *m)
 {
 	struct virtio_device *dev = m->dev;
 
-	dev->active = false;
-	dev->ops->reset(dev);
-	for (unsigned int i = 0; i < VIRTIO_QUEUES_MAX; i++)
-		queue_reset(&dev->queues[i]);
-	dev->driver_features = 0;
-	dev->broken = false;
+	virtio_device_reset(dev);
 	m->status = 0;
 	m->driver_features = 0;
 	m->device_features_sel = m->driver_features_sel = m->queue_sel = 0;
@@ -225,7 +211,6 @@ static bool activate(struct virtio_mmio *m)
 	}
 	dev->mem = m->mem;
 	dev->active = true;
-	dev->ops->activate(dev);
 	/* What the driver made available before DRIVER_OK had its doorbell ignored. */
 	for (unsigned int i = 0; i < dev->queue_count; i++)
 		if (dev->queues[i].ready)
@@ -254,7 +239,7 @@ static void write_status(struct virtio_mmio *m, uint32_t value)
 	m->status |= added;
 	put(m, REG_STATUS, m->status);
 	if ((added & STATUS_DRIVER_OK) && !(m->status & STATUS_NEEDS_RESET) && !activate(m))
-		needs_reset(m);
+		virtio_device_break(dev);
 }
 
 /** half() - Replace the low or high half of a 64-bit setting. */
@@ -416,6 +401,7 @@ struct virtio_mmio *virtio_mmio_new(struct virtio_device *dev, const struct gues
 		m->doorbells[i] = (struct doorbell){ .owner = m, .index = i, .fd = -1, .source = -1 };
 	pthread_mutex_lock(&dev->lock);
 	dev->interrupt = raise_interrupt;
+	dev->needs_reset = needs_reset;
 	dev->transport = m;
 	pthread_mutex_unlock(&dev->lock);
 	if (open_fds(m, err) < 0) {
@@ -433,6 +419,7 @@ void virtio_mmio_free(struct virtio_mmio *m)
 	pthread_mutex_lock(&m->dev->lock);
 	m->dev->active = false;
 	m->dev->interrupt = NULL;
+	m->dev->needs_reset = NULL;
 	m->dev->transport = NULL;
 	m->dev->mem = NULL;
 	for (unsigned int i = 0; i < VIRTIO_QUEUES_MAX; i++)

@@ -208,7 +208,8 @@ bool queue_enable_kicks(struct queue *q, bool on)
 }
 
 /** copy_parts() - Copy between a flat buffer and iovecs, from an offset. */
-static size_t copy_parts(const struct iovec *iov, unsigned int count, size_t offset, void *flat, size_t n, bool to_guest)
+static size_t copy_parts(const struct iovec *iov, unsigned int count, size_t offset, void *flat, size_t n,
+			 bool to_guest)
 {
 	size_t done = 0;
 

@@ -48,7 +48,7 @@ enum queue_result queue_pop_chain(struct queue *q, struct queue_chain *chain);
 void queue_push(struct queue *q, const struct queue_chain *chain, uint32_t written);
 /** queue_unpop() - Put the chain just popped back (no room at the back end now). */
 void queue_unpop(struct queue *q);
-/** queue_should_notify() - Does the driver want an interrupt for what was pushed since the last one? Fences included. */
+/** queue_should_notify() - Does the driver want an interrupt for what was pushed since the last one? With fences. */
 bool queue_should_notify(struct queue *q);
 /** queue_enable_kicks() - Ask for doorbells (or not). Return: true when chains are waiting already (look again). */
 bool queue_enable_kicks(struct queue *q, bool on);

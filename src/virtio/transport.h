@@ -35,7 +35,7 @@ struct vhost_user;
 
 /**
  * vhost_user_new() - Serve one device to QEMU on a connected unix stream socket, on the device's loop.
- * @sock: taken   @closed: called once on the loop's thread when QEMU hung up or broke the protocol
+ * @sock: taken   @closed: called once on the device's thread when QEMU hung up or broke the protocol
  * Owns the guest memory mappings it is told of. Source: QEMU docs/interop/vhost-user.rst.
  */
 struct vhost_user *vhost_user_new(struct virtio_device *dev, int sock, void (*closed)(void *arg), void *arg,

@@ -137,21 +137,20 @@ static void shut(struct vhost_user *v)
 	v->closed = true;
 	for (unsigned int i = 0; i < v->dev->queue_count; i++)
 		stop_ring(&v->rings[i]);
-	v->dev->active = false;
-	v->dev->ops->reset(v->dev);
+	virtio_device_reset(v->dev);
 	loop_remove(v->dev->loop, &v->source);
 	fd_close(&v->sock);
 	drop_message(&v->in);
 }
 
-/** interrupt() - Transport callback: the ring's call eventfd. */
+/** interrupt() - Transport callback: the ring's call eventfd. A write can only fail because it is full: no loss. */
 static void interrupt(void *transport, unsigned int queue)
 {
-	struct vhost_user *v = transport;
+	const struct vhost_user *v = transport;
 	uint64_t one = 1;
 
-	if (v->rings[queue].call_fd >= 0 && write(v->rings[queue].call_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
-		log_warn(LOG_VIRTIO, "%s: interrupt: %s", v->dev->name, strerror(errno));
+	if (v->rings[queue].call_fd >= 0)
+		(void)!write(v->rings[queue].call_fd, &one, sizeof(one));
 }
 
 /** on_kick() - The driver rang. */
@@ -170,7 +169,7 @@ static void on_kick(void *arg, uint32_t events)
 		n = read(ring->kick_fd, &count, sizeof(count));
 		if (n == sizeof(count) && dev->queues[ring->index].ready && !dev->broken)
 			dev->ops->kick(dev, ring->index);
-		/* Not an eventfd: it would be reported for ever. */
+		/* A broken eventfd would be reported for ever. */
 		bad = n != sizeof(count) && !(n < 0 && (errno == EAGAIN || errno == EINTR));
 		if (bad)
 			shut(v);
@@ -249,7 +248,6 @@ static bool start_ring(struct vhost_user *v, struct vring *ring)
 	if (!dev->active) {
 		dev->active = true;
 		dev->broken = false;
-		dev->ops->activate(dev);
 	}
 	dev->ops->kick(dev, ring->index);
 	return true;
@@ -312,13 +310,17 @@ static bool set_addr(struct vhost_user *v, const struct message *m)
 	return ring->has_addr;
 }
 
-/** may_signal() - Is it possibly an eventfd? Not a pipe or socket, whose use can fail or raise a signal. */
-static bool may_signal(int fd)
+/**
+ * is_eventfd() - An anonymous inode (its type is none of the seven) that takes a zero of 8 bytes. What QEMU passes is
+ * written to with our rights and limits: a file could be made to grow without end, a pipe or socket raises signals.
+ */
+static bool is_eventfd(int fd)
 {
+	uint64_t zero = 0;
 	struct stat st;
 
-	return fstat(fd, &st) == 0 && !S_ISFIFO(st.st_mode) && !S_ISSOCK(st.st_mode) && !S_ISCHR(st.st_mode) &&
-	       fd_set_nonblock(fd, true) == 0;
+	return fstat(fd, &st) == 0 && !(st.st_mode & S_IFMT) && fd_set_nonblock(fd, true) == 0 &&
+	       write(fd, &zero, sizeof(zero)) == sizeof(zero);
 }
 
 /** set_fd() - KICK, CALL or ERR: one eventfd, or none when bit 8 is set. */
@@ -328,7 +330,7 @@ static bool set_fd(struct vhost_user *v, struct message *m)
 	bool none = m->size >= 2 && (m->payload[1] & 1);
 	int fd = -1;
 
-	if (!ring || m->size != 8 || m->fd_count != (none ? 0 : 1) || (!none && !may_signal(m->fds[0])))
+	if (!ring || m->size != 8 || m->fd_count != (none ? 0 : 1) || (!none && !is_eventfd(m->fds[0])))
 		return false;
 	if (!none)
 		fd = TAKE_FD(m->fds[0]);
@@ -378,10 +380,8 @@ static bool get_base(struct vhost_user *v, const struct message *m)
 	if (!ring || m->size != 8)
 		return false;
 	stop_ring(ring);
-	if (v->dev->active && !any_ready(v->dev)) {
-		v->dev->active = false;
-		v->dev->ops->reset(v->dev);
-	}
+	if (v->dev->active && !any_ready(v->dev))
+		virtio_device_reset(v->dev);
 	answer[0] = ring->index;
 	answer[1] = ring->base;
 	return reply(v, m, answer, sizeof(answer));

@@ -24,8 +24,8 @@
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "base/log.h"
 #include "base/reader.h"
+#include "base/writer.h"
 #include "proto/frame.h"
 #include "virtio/device.h"
 
@@ -37,7 +37,6 @@
 #define BUF_ALLOC (128u * 1024) /* credit of the guest per connection; power of two */
 #define ORPHAN_RSTS_MAX 32
 #define HOST_PORT_FIRST 1024
-#define TX_ROUNDS_PER_WAKE 4	/* rings full of packets before other sources of the loop get their turn */
 #define RX_PACKETS_PER_WAKE (4 * QUEUE_SIZE_MAX)
 #define SCRATCH_SIZE (16u * 1024)
 #define DRAIN_READS_MAX 64	/* times SCRATCH_SIZE: more than a socket buffer holds by default */
@@ -94,7 +93,6 @@ struct vsock {
 	struct conn conns[CONNECTIONS_MAX];
 	struct packet orphans[ORPHAN_RSTS_MAX];
 	unsigned int orphan_count;
-	struct queue_chain chain;
 	struct iovec iov[QUEUE_IOV_MAX];
 	uint8_t scratch[SCRATCH_SIZE]; /* what nobody wants any more */
 };
@@ -123,26 +121,19 @@ static bool parse(const struct queue_chain *chain, struct packet *p)
 	return true;
 }
 
-/** put() - Little-endian number at a place of a header. */
-static void put(uint8_t *at, uint64_t value, unsigned int bytes)
-{
-	for (unsigned int i = 0; i < bytes; i++)
-		at[i] = (uint8_t)(value >> (8 * i));
-}
-
 /** encode() - Header bytes of a packet to the guest. */
 static void encode(uint8_t to[HEADER_SIZE], const struct packet *p)
 {
-	put(to, VSOCK_CID_HOST_, 8);
-	put(to + 8, VSOCK_CID_GUEST, 8);
-	put(to + 16, p->src_port, 4);
-	put(to + 20, p->dst_port, 4);
-	put(to + 24, p->len, 4);
-	put(to + 28, TYPE_STREAM, 2);
-	put(to + 30, p->op, 2);
-	put(to + 32, p->flags, 4);
-	put(to + 36, p->buf_alloc, 4);
-	put(to + 40, p->fwd_cnt, 4);
+	put_le(to, VSOCK_CID_HOST, 8);
+	put_le(to + 8, VSOCK_CID_GUEST, 8);
+	put_le(to + 16, p->src_port, 4);
+	put_le(to + 20, p->dst_port, 4);
+	put_le(to + 24, p->len, 4);
+	put_le(to + 28, TYPE_STREAM, 2);
+	put_le(to + 30, p->op, 2);
+	put_le(to + 32, p->flags, 4);
+	put_le(to + 36, p->buf_alloc, 4);
+	put_le(to + 40, p->fwd_cnt, 4);
 }
 
 /** credit() - Bytes the guest will take now. */
@@ -209,16 +200,15 @@ static void end_gently(struct conn *c)
 	release(c);
 }
 
-/** break_device() - The driver broke the rules: nothing is processed until reset, and no peer waits for ever. */
-static void break_device(struct vsock *v)
+/** drop_all() - Every connection ends, without a word to the guest. */
+static void drop_all(struct vsock *v)
 {
-	log_warn(LOG_VIRTIO, "%s: the driver broke the rules of the queues", v->dev.name);
-	v->dev.broken = true;
 	for (size_t i = 0; i < CONNECTIONS_MAX; i++) {
 		v->conns[i].owed = 0;
 		if (v->conns[i].used)
 			release(&v->conns[i]);
 	}
+	v->orphan_count = 0;
 }
 
 /** find() - The connection between two ports. */
@@ -342,8 +332,8 @@ static void to_host(struct vsock *v, struct conn *c, const struct packet *p)
 		size_t at = skip, want = left;
 		ssize_t r;
 
-		for (unsigned int i = 0; i < v->chain.read_count && want; i++) {
-			const struct iovec *from = &v->chain.iov[i];
+		for (unsigned int i = 0; i < v->dev.chain.read_count && want; i++) {
+			const struct iovec *from = &v->dev.chain.iov[i];
 			size_t n;
 
 			if (at >= from->iov_len) {
@@ -377,7 +367,7 @@ static void to_host(struct vsock *v, struct conn *c, const struct packet *p)
 		uint32_t tail = (c->ring_head + c->ring_len) & (BUF_ALLOC - 1);
 		size_t n = MIN(left, (size_t)(BUF_ALLOC - tail));
 
-		chain_read(&v->chain, skip, c->ring + tail, n);
+		chain_read(&v->dev.chain, skip, c->ring + tail, n);
 		c->ring_len += (uint32_t)n;
 		skip += n;
 		left -= n;
@@ -430,24 +420,25 @@ static void guest_reset(struct conn *c)
 	}
 }
 
-/** from_guest() - One packet of the tx queue. Return: false when it breaks the queue's rules. */
-static bool from_guest(struct vsock *v)
+/** from_guest() - One packet of the tx queue. Return: 0, or -1 when it breaks the queue's rules. */
+static int64_t from_guest(struct virtio_device *dev)
 {
+	struct vsock *v = (struct vsock *)dev;
 	struct packet p;
 	struct conn *c;
 
-	if (!parse(&v->chain, &p) || p.len > v->chain.read_bytes - HEADER_SIZE)
-		return false;
-	if (p.src_cid != VSOCK_CID_GUEST || p.dst_cid != VSOCK_CID_HOST_)
-		return true;
+	if (!parse(&v->dev.chain, &p) || p.len > v->dev.chain.read_bytes - HEADER_SIZE)
+		return -1;
+	if (p.src_cid != VSOCK_CID_GUEST || p.dst_cid != VSOCK_CID_HOST)
+		return 0;
 	c = find(v, p.src_port, p.dst_port);
 	if (p.type != TYPE_STREAM || (!c && p.op != OP_REQUEST)) {
 		orphan_rst(v, &p);
-		return true;
+		return 0;
 	}
 	if (!c) {
 		guest_request(v, &p);
-		return true;
+		return 0;
 	}
 	c->peer_alloc = p.buf_alloc;
 	c->peer_fwd = p.fwd_cnt;
@@ -488,7 +479,7 @@ static bool from_guest(struct vsock *v)
 		abort_conn(c);
 		break;
 	}
-	return true;
+	return 0;
 }
 
 /** send_packet() - Header (and data already behind it) into the chain just popped. */
@@ -497,8 +488,8 @@ static void send_packet(struct vsock *v, const struct packet *p, uint32_t data_b
 	uint8_t header[HEADER_SIZE];
 
 	encode(header, p);
-	chain_write(&v->chain, 0, header, sizeof(header));
-	queue_push(&v->dev.queues[Q_RX], &v->chain, HEADER_SIZE + data_bytes);
+	chain_write(&v->dev.chain, 0, header, sizeof(header));
+	queue_push(&v->dev.queues[Q_RX], &v->dev.chain, HEADER_SIZE + data_bytes);
 }
 
 /** conn_packet() - A packet of a connection, credit fields filled. */
@@ -538,13 +529,13 @@ static struct packet owed_packet(struct conn *c)
 /** read_fd() - Host data straight into the popped chain. Return: bytes, 0 when there is nothing to send. */
 static uint32_t read_fd(struct vsock *v, struct conn *c)
 {
-	uint32_t room = MIN(v->chain.write_bytes - HEADER_SIZE, credit(c));
-	const struct iovec *from = v->chain.iov + v->chain.read_count;
+	uint32_t room = MIN(v->dev.chain.write_bytes - HEADER_SIZE, credit(c));
+	const struct iovec *from = v->dev.chain.iov + v->dev.chain.read_count;
 	struct msghdr msg = { .msg_iov = v->iov };
 	size_t skip = HEADER_SIZE;
 	ssize_t r;
 
-	for (unsigned int i = 0; i < v->chain.write_count && room; i++) {
+	for (unsigned int i = 0; i < v->dev.chain.write_count && room; i++) {
 		size_t n;
 
 		if (skip >= from[i].iov_len) {
@@ -629,15 +620,16 @@ static void fill_rx(struct vsock *v)
 			set_stalled(v, false);
 			break;
 		}
-		r = queue_pop_chain(q, &v->chain);
+		r = queue_pop_chain(q, &v->dev.chain);
 		if (r == QUEUE_EMPTY && queue_enable_kicks(q, true))
 			continue;
 		if (r == QUEUE_EMPTY) {
 			set_stalled(v, true);
 			break;
 		}
-		if (r == QUEUE_BROKEN || v->chain.write_bytes <= HEADER_SIZE) {
-			break_device(v);
+		if (r == QUEUE_BROKEN || v->dev.chain.write_bytes <= HEADER_SIZE) {
+			virtio_device_break(&v->dev);
+			drop_all(v); /* so that no peer waits for ever */
 			return;
 		}
 		if (v->orphan_count) {
@@ -660,32 +652,6 @@ static void fill_rx(struct vsock *v)
 	virtio_device_interrupt(&v->dev, Q_RX);
 }
 
-/** take_tx() - Packets of the guest, some ring sizes of them at most. Return: false when the device broke. */
-static bool take_tx(struct vsock *v)
-{
-	struct queue *q = &v->dev.queues[Q_TX];
-	unsigned int rounds = 0;
-
-	do {
-		if (rounds++ == TX_ROUNDS_PER_WAKE && virtio_device_again(&v->dev, Q_TX))
-			return true;
-		queue_enable_kicks(q, false);
-		for (unsigned int i = 0; i < q->size; i++) {
-			enum queue_result r = queue_pop_chain(q, &v->chain);
-
-			if (r == QUEUE_EMPTY)
-				break;
-			if (r == QUEUE_BROKEN || !from_guest(v)) {
-				break_device(v);
-				return false;
-			}
-			queue_push(q, &v->chain, 0);
-		}
-		virtio_device_interrupt(&v->dev, Q_TX);
-	} while (queue_enable_kicks(q, true));
-	return true;
-}
-
 /** vsock_kick() - tx: packets of the guest; rx: new buffers. */
 static void vsock_kick(struct virtio_device *dev, unsigned int index)
 {
@@ -695,27 +661,17 @@ static void vsock_kick(struct virtio_device *dev, unsigned int index)
 		return;
 	if (index == Q_RX)
 		set_stalled(v, false);
-	if (index == Q_TX && !take_tx(v))
-		return;
-	fill_rx(v);
-}
-
-static void vsock_activate(struct virtio_device *dev)
-{
-	(void)dev;
+	if (index == Q_TX)
+		virtio_device_serve(dev, Q_TX, from_guest);
+	if (dev->broken)
+		drop_all(v);
+	else
+		fill_rx(v);
 }
 
 static void vsock_reset(struct virtio_device *dev)
 {
-	struct vsock *v = (struct vsock *)dev;
-
-	for (size_t i = 0; i < CONNECTIONS_MAX; i++) {
-		if (v->conns[i].used) {
-			v->conns[i].owed = 0;
-			release(&v->conns[i]);
-		}
-	}
-	v->orphan_count = 0;
+	drop_all((struct vsock *)dev);
 }
 
 static void vsock_destroy(struct virtio_device *dev)
@@ -730,7 +686,6 @@ static void vsock_destroy(struct virtio_device *dev)
 }
 
 static const struct virtio_ops vsock_ops = {
-	.activate = vsock_activate,
 	.kick = vsock_kick,
 	.reset = vsock_reset,
 	.destroy = vsock_destroy,
@@ -746,9 +701,8 @@ struct virtio_device *virtio_vsock_new(struct loop *loop, int control_fd, void (
 		err_set(err, ERR_NO_MEMORY, 0, "vsock: out of memory");
 		return NULL;
 	}
-	virtio_device_init(&v->dev, &vsock_ops, VIRTIO_ID_VSOCK, "vsock", 3, VSOCK_QUEUE_SIZE,
-			   loop);
-	put(v->dev.config, VSOCK_CID_GUEST, 8);
+	virtio_device_init(&v->dev, &vsock_ops, VIRTIO_ID_VSOCK, "vsock", 3, VSOCK_QUEUE_SIZE, loop);
+	put_le(v->dev.config, VSOCK_CID_GUEST, 8);
 	v->dev.config_len = 8;
 	v->control_fd = control_fd;
 	v->failed = failed;

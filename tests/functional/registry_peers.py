@@ -26,6 +26,7 @@ import socketserver
 import ssl
 import struct
 import subprocess
+import tarfile
 import threading
 import urllib.parse
 import urllib.request
@@ -49,7 +50,7 @@ Pair = collections.namedtuple("Pair", "cert key")
 
 
 class Certificates:
-    """An own CA (ca) and server certificates of it: good (127.0.0.1, localhost), expired, other_host; and self_signed."""
+    """A CA (ca) and server certificates of it: good (127.0.0.1, localhost), expired, other_host; and self_signed."""
 
     def __init__(self, folder):
         self.folder = pathlib.Path(folder)
@@ -84,7 +85,7 @@ class Certificates:
 # ---- Debian's docker-registry -------------------------------------------------------------------------------------
 
 class DebianRegistry:
-    """docker-registry on 127.0.0.1. tls: a Pair; users: {name: password} (htpasswd); token: {realm, service, issuer, rootcertbundle}."""
+    """docker-registry on 127.0.0.1. tls: a Pair; users: {name: password} (htpasswd); token: its section auth.token."""
 
     def __init__(self, folder, tls=None, users=None, token=None):
         self.folder = pathlib.Path(folder)
@@ -134,13 +135,14 @@ class DebianRegistry:
 
     def _request(self, method, path, body=None, headers=()):
         scheme = "https" if self.tls else "http"
-        request = urllib.request.Request(path if "://" in path else f"{scheme}://{self.host}{path}", data=body, method=method,
-                                         headers=dict(headers))
+        url = path if "://" in path else f"{scheme}://{self.host}{path}"
+        request = urllib.request.Request(url, data=body, method=method, headers=dict(headers))
         if self.users:
             name, password = next(iter(self.users.items()))
             request.add_header("Authorization", basic(name, password))
         context = ssl._create_unverified_context() if self.tls else None
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}),
+                                             urllib.request.HTTPSHandler(context=context))
         with opener.open(request, timeout=30) as answer:
             return answer.read(), answer.headers
 
@@ -163,11 +165,13 @@ class DebianRegistry:
         return self.push_manifest(repository, tag, manifest)
 
     def push_archive(self, archive, repository, tag):
-        """By skopeo, from a docker archive."""
+        """By skopeo, from a docker archive or an OCI one."""
+        with tarfile.open(archive) as tar:
+            form = "docker-archive" if "manifest.json" in tar.getnames() else "oci-archive"
         command = ["skopeo", "copy", "--quiet", "--insecure-policy", "--dest-tls-verify=false"]
         if self.users:
             command += ["--dest-creds", ":".join(next(iter(self.users.items())))]
-        subprocess.run([*command, f"docker-archive:{archive}", f"docker://{self.host}/{repository}:{tag}"], check=True,
+        subprocess.run([*command, f"{form}:{archive}", f"docker://{self.host}/{repository}:{tag}"], check=True,
                        stdout=subprocess.DEVNULL)
 
 
@@ -196,7 +200,7 @@ class Fault:
 
 
 def cut(after):
-    """The connection ends after so many bytes of the body, though Content-Length promised more (none: a clean answer)."""
+    """The connection ends after so many bytes of the body, though Content-Length promised more."""
     def act(h, body, status, headers):
         if len(body) <= after:
             return False
@@ -344,8 +348,8 @@ class BasicAuth:
 class TokenAuth:
     """Bearer tokens of the endpoint /token of this peer, or of another (at: a Peer that shares this object).
 
-    users: who gets a token with a password; anonymous: whether one is given without. uses: requests that a token is good
-    for (None: any number), so that tests see one being renewed.
+    users: who gets a token with a password; anonymous: whether one is given without. uses: requests that a token is
+    good for (None: any number), so that tests see one being renewed.
     """
 
     def __init__(self, users=None, anonymous=False, uses=None, at=None, service="tests", expires_in=300):
@@ -411,6 +415,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         pass
 
     def setup(self):
+        # Who begins with TLS where none is spoken must not wait for a line that does not come.
+        if not self.server.peer.context and self.request.recv(1, socket.MSG_PEEK) == b"\x16":
+            self.request.recv(65536)
+            self.request.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\nThis server speaks HTTP, not HTTPS.\n")
+            self.request.shutdown(socket.SHUT_RDWR)
         if self.server.peer.context:
             self.request.settimeout(20)
             self.request = self.server.peer.context.wrap_socket(self.request, server_side=True)
@@ -475,11 +484,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     # -- requests
     def do_GET(self):
         peer, self.sent, self.whole_body = self.server.peer, 0, None
+        with peer.lock:
+            peer.busy += 1
         try:
             self.route(peer)
         finally:
             with peer.lock:
+                peer.busy -= 1
                 peer.seen.append(Seen(self.command, self.path, dict(self.headers), self.sent))
+                peer.idle.notify_all()
 
     do_HEAD = do_GET
 
@@ -494,9 +507,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         fault = peer.take_fault(path, before_auth=True)
         if fault and fault.act(self, b"", 200, {}):
             return
-        if peer.auth and path.startswith("/v2") and not peer.auth.accepts(peer, path, self.headers.get("Authorization", "")):
+        header = self.headers.get("Authorization", "")
+        if peer.auth and path.startswith("/v2") and not peer.auth.accepts(peer, path, header):
             body = b'{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}'
-            self.start(401, {"WWW-Authenticate": peer.auth.challenge(peer, path), "Content-Type": "application/json"}, len(body))
+            self.start(401, {"WWW-Authenticate": peer.auth.challenge(peer, path), "Content-Type": "application/json"},
+                       len(body))
             self.body(body)
             return
         status, headers, body = peer.find(path)
@@ -527,7 +542,8 @@ class Peer:
         self.auth = auth
         self.token_server = auth if isinstance(auth, TokenAuth) else None
         self.blobs, self.manifests, self.faults, self.seen = {}, {}, [], []
-        self.connections, self.lock = set(), threading.Lock()
+        self.connections, self.lock, self.busy = set(), threading.Lock(), 0
+        self.idle = threading.Condition(self.lock)
         self.server = _Server((address, 0), _Handler)
         self.server.peer, self.server.stopping = self, threading.Event()
         self.port = self.server.server_address[1]
@@ -591,9 +607,13 @@ class Peer:
     def find(self, path):
         """Return: status, headers, body."""
         def error(status, code):
-            return status, {"Content-Type": "application/json"}, json.dumps({"errors": [{"code": code, "message": code.lower()}]}).encode()
+            body = json.dumps({"errors": [{"code": code, "message": code.lower()}]}).encode()
+            return status, {"Content-Type": "application/json"}, body
         if path in ("/v2", "/v2/"):
             return 200, {"Docker-Distribution-Api-Version": "registry/2.0"}, b"{}"
+        if path == "/v2/_catalog":
+            body = json.dumps({"repositories": sorted({r for r, _ in self.manifests})}).encode()
+            return 200, {"Content-Type": "application/json"}, body
         m = re.fullmatch(r"/v2/(.+)/(manifests|blobs|tags)/([^/]+)", path)
         if not m:
             return error(404, "UNSUPPORTED")
@@ -613,19 +633,21 @@ class Peer:
         data, media_type = self.manifests[repository, name]
         return 200, {"Content-Type": media_type, "Docker-Content-Digest": digest_of(data)}, data
 
-    # -- what was asked
-    def paths(self, part=""):
+    # -- what was asked: of requests whose answers have ended, for which these wait
+    def settled(self):
         with self.lock:
-            return [s.path for s in self.seen if part in s.path]
+            self.idle.wait_for(lambda: self.busy == 0, timeout=5)
+            return list(self.seen)
+
+    def paths(self, part=""):
+        return [s.path for s in self.settled() if part in s.path]
 
     def bytes_sent(self, part="/blobs/"):
         """Of bodies; a client that hung up may have read fewer."""
-        with self.lock:
-            return sum(s.sent for s in self.seen if part in s.path)
+        return sum(s.sent for s in self.settled() if part in s.path)
 
     def headers_seen(self, name):
-        with self.lock:
-            return [v for s in self.seen for k, v in s.headers.items() if k.lower() == name.lower()]
+        return [v for s in self.settled() for k, v in s.headers.items() if k.lower() == name.lower()]
 
 
 # ---- a proxy ------------------------------------------------------------------------------------------------------

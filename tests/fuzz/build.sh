@@ -15,7 +15,7 @@ for target in tests/fuzz/fuzz_*.c; do
 	sources=$(sed -n 's|^// sources: *||p' "$target")
 	libs=$(sed -n 's|^// libs: *||p' "$target")
 	# shellcheck disable=SC2086 # lists of words
-	"$cc" -std=gnu17 -D_GNU_SOURCE -DMSB_VERSION='"fuzz"' -DMSB_FUZZ=1 -g -O1 \
+	"$cc" -std=gnu17 -D_GNU_SOURCE -DMSB_VERSION='"fuzz"' -g -O1 \
 		-fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
 		-Wall -Wextra -Isrc -Itests/unit "$target" $sources -o "$out/$name" -lpthread $libs
 	echo "$out/$name"

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+// sources: src/engine/kernel_file.c src/hypervisor/kvm/boot.c src/hypervisor/kvm/cpu.c src/virtio/memory.c
+// sources: src/base/error.c src/base/log.c src/base/fd.c src/base/buf.c
 /* Fuzz the kernel loader: any file must end in success or a set error, within guest memory (AddressSanitizer). */
 #include <stdint.h>
 #include <stdlib.h>
@@ -7,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "engine/kernel_file.h"
 #include "hypervisor/kvm/boot.h"
 
 #define MEMORY MIB(4)
@@ -27,6 +30,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	mem.regions[0] = (struct memory_region){ .gpa = 0, .size = MEMORY, .host = ram };
 	if (ram == MAP_FAILED || fd < 0 || ftruncate(fd, 0) < 0 || fd_pwrite_full(fd, data, size, 0) < 0)
 		abort();
+	rc = kernel_file_check(fd, "fuzz", &err);
+	if (rc != -(int)err.code)
+		abort();
+	err_clear(&err);
 	rc = boot_load_kernel(&mem, fd, &kernel, &err);
 	if (rc != -(int)err.code || (rc == 0 && (kernel.end > MEMORY || kernel.entry >= kernel.end)))
 		abort();

@@ -53,6 +53,7 @@ TRIP(exec)
 TRIP(started)
 TRIP(resize)
 TRIP(signal)
+TRIP(taken)
 TRIP(clock)
 TRIP(exited)
 
@@ -62,7 +63,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	const struct msg_boot *boot;
 	const struct msg_failed *failed;
 	const struct msg_exec *exec;
-	unsigned int kind = n ? data[0] % 10 : 0;
+	unsigned int kind = n ? data[0] % 11 : 0;
 
 	if (n == 0)
 		return 0;
@@ -110,8 +111,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	case 8:
 		trip_clock(data, n);
 		break;
-	default:
+	case 9:
 		trip_exited(data, n);
+		break;
+	default:
+		trip_taken(data, n);
 	}
 	return 0;
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -11,13 +12,16 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/buf.h"
+#include "base/child.h"
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/loop.h"
@@ -272,12 +276,52 @@ static void files(void **state)
 	close(dir);
 }
 
+/** orphans_end() - A child, and its child that dies with nobody: neither is left. In a process of its own, the subreaper. */
+static int orphans_end(void)
+{
+	int up[2];
+	char c;
+
+	if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0 || pipe(up) < 0 || !children_kill(0))
+		return 1;
+	if (fork() == 0) {
+		if (fork() == 0) {
+			signal(SIGTERM, SIG_IGN);
+			prctl(PR_SET_PDEATHSIG, 0);
+			(void)!write(up[1], "u", 1);
+		}
+		for (;;)
+			pause();
+	}
+	close(up[1]);
+	if (read(up[0], &c, 1) != 1 || children_reap(20))
+		return 2;
+	if (!children_kill(20000))
+		return 3;
+	/* Both had the pipe open. */
+	return read(up[0], &c, 1) == 0 && waitpid(-1, NULL, WNOHANG) < 0 ? 0 : 4;
+}
+
+static void children_end(void **state)
+{
+	int status;
+	pid_t pid = fork();
+
+	(void)state;
+	if (pid == 0)
+		_exit(orphans_end());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(error_texts),	 cmocka_unit_test(buffer_limit), cmocka_unit_test(reader_bounds),
 		cmocka_unit_test(numbers),	 cmocka_unit_test(loop_stale),	 cmocka_unit_test(pass_descriptors),
 		cmocka_unit_test(remove_tree),	 cmocka_unit_test(files),
+		cmocka_unit_test(children_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

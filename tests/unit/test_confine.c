@@ -9,6 +9,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -115,6 +118,63 @@ static int strict_child(void)
 	return 0;
 }
 
+/** client_child() - A network client: TCP and UDP out, nothing else; name resolution's files, no others. */
+static int client_child(void)
+{
+	const int start = __LINE__;
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(1) };
+	struct error err = ERROR_INIT;
+	int abi = confine_landlock_client(&err), fd, pair[2];
+	pthread_t thread;
+
+	CHECK(abi >= 0);
+	CHECK(confine_deny_dangerous(CONFINE_DENY_FORK | CONFINE_ALLOW_CLIENT, &err) == 0);
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	CHECK(fd >= 0);
+	CHECK(connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0 && errno == ECONNREFUSED);
+	CHECK(refused(bind(fd, (struct sockaddr *)&to, sizeof(to))));
+	CHECK(refused(listen(fd, 1)));
+	CHECK(socket(AF_INET6, SOCK_DGRAM, 0) >= 0 || errno == EAFNOSUPPORT);
+	CHECK(refused(socket(AF_UNIX, SOCK_STREAM, 0)));
+	CHECK(refused(socket(AF_NETLINK, SOCK_RAW, 0)));
+	CHECK(refused(socket(AF_PACKET, SOCK_RAW, 0)));
+	CHECK(refused(socket(AF_VSOCK, SOCK_STREAM, 0)));
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
+	CHECK(refused(socketpair(AF_UNIX, SOCK_DGRAM, 0, pair)));
+	CHECK(refused(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair)));
+	CHECK(refused(fork()));
+	CHECK(pthread_create(&thread, NULL, nothing, NULL) == 0 && pthread_join(thread, NULL) == 0);
+	if (abi == 0)
+		return 0;
+	CHECK(open("/etc/hosts", O_RDONLY | O_CLOEXEC) >= 0 || errno == ENOENT);
+	CHECK(open("/etc/passwd", O_RDONLY | O_CLOEXEC) < 0 && errno == EACCES);
+	CHECK(open("/proc/self/environ", O_RDONLY | O_CLOEXEC) < 0 && errno == EACCES);
+	CHECK(open("/tmp/msb-landlock-test", O_WRONLY | O_CREAT | O_CLOEXEC, 0600) < 0 && errno == EACCES);
+	return 0;
+}
+
+/** filtered_program() - What QEMU may not do; it can still be started. Returns only on failure. */
+static int filtered_program(void)
+{
+	const int start = __LINE__;
+	char *const args[] = { (char *)"true", NULL };
+	struct error err = ERROR_INIT;
+	pthread_t thread;
+	int signo = 0;
+
+	CHECK(prctl(PR_SET_PDEATHSIG, SIGKILL) == 0);
+	CHECK(confine_filter_program(&err) == 0);
+	CHECK(refused(prctl(PR_SET_PDEATHSIG, 0)));
+	CHECK(prctl(PR_GET_PDEATHSIG, &signo) == 0 && signo == SIGKILL);
+	CHECK(refused(socket(AF_UNIX, SOCK_DGRAM, 0)));
+	CHECK(refused(unshare(CLONE_NEWUSER)));
+	CHECK(refused(fork()));
+	CHECK(pthread_create(&thread, NULL, nothing, NULL) == 0 && pthread_join(thread, NULL) == 0);
+	CHECK(open("/dev/null", O_RDWR | O_CLOEXEC) >= 0);
+	execv("/bin/true", args);
+	return 255;
+}
+
 /** other_abi_child() - Calls by x32 numbers are no way around. */
 static int other_abi_child(void)
 {
@@ -206,8 +266,7 @@ static int lifeline_child(void)
 {
 	const int start = __LINE__;
 	struct error err = ERROR_INIT;
-	pid_t self = getpid();
-	int death[2], ready[2], go[2];
+	int death[2], ready[2], go[2], life[2];
 	pid_t middle;
 	char byte;
 
@@ -215,11 +274,13 @@ static int lifeline_child(void)
 	middle = fork();
 	CHECK(middle >= 0);
 	if (middle == 0) {
-		self = getpid();
+		if (pipe2(life, O_CLOEXEC) < 0)
+			_exit(1);
 		if (fork() == 0) {
 			close(death[0]);
 			close(go[1]);
-			if (confine_pdeathsig(self, &err) < 0 || write(ready[1], "r", 1) != 1)
+			close(life[1]);
+			if (confine_die_with(life[0], &err) < 0 || write(ready[1], "r", 1) != 1)
 				_exit(1);
 			pause();
 			_exit(0);
@@ -243,10 +304,26 @@ static int fds_child(void)
 	int a = dup(0), b = dup(0), c = dup(0), keep[] = { -1, 2, c, 0, 1, a };
 
 	CHECK(a >= 0 && b >= 0 && c >= 0);
-	confine_close_fds(keep, ARRAY_LEN(keep));
+	fd_close_except(keep, ARRAY_LEN(keep));
 	CHECK(fcntl(a, F_GETFD) >= 0 && fcntl(c, F_GETFD) >= 0 && fcntl(0, F_GETFD) >= 0);
 	CHECK(fcntl(b, F_GETFD) < 0);
 	return 0;
+}
+
+/** old_fds_child() - The same where close_range() is refused. */
+static int old_fds_child(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_close_range, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { .len = ARRAY_LEN(code), .filter = code };
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+		return 255;
+	return fds_child();
 }
 
 static void test_filter(void **state)
@@ -259,6 +336,18 @@ static void test_filter_strict(void **state)
 {
 	(void)state;
 	assert_int_equal(in_child(strict_child), 0);
+}
+
+static void test_client(void **state)
+{
+	(void)state;
+	assert_int_equal(in_child(client_child), 0);
+}
+
+static void test_filter_program(void **state)
+{
+	(void)state;
+	assert_int_equal(in_child(filtered_program), 0);
 }
 
 static void test_filter_other_abi(void **state)
@@ -285,19 +374,24 @@ static void test_program_as_user(void **state)
 	assert_int_equal(in_child(run_program_as_user), 0);
 }
 
-static void test_pdeathsig(void **state)
+static void test_die_with(void **state)
 {
 	struct error err = ERROR_INIT;
+	int life[2];
 
 	(void)state;
 	assert_int_equal(in_child(lifeline_child), 0);
-	assert_int_equal(confine_pdeathsig(-1, &err), -ERR_CLOSED);
+	assert_int_equal(pipe(life), 0);
+	close(life[1]);
+	assert_int_equal(confine_die_with(life[0], &err), -ERR_CLOSED);
+	close(life[0]);
 }
 
 static void test_close_fds(void **state)
 {
 	(void)state;
 	assert_int_equal(in_child(fds_child), 0);
+	assert_int_equal(in_child(old_fds_child), 0);
 }
 
 static void test_probe(void **state)
@@ -318,8 +412,8 @@ int main(void)
 		cmocka_unit_test(test_filter),	    cmocka_unit_test(test_filter_strict),
 		cmocka_unit_test(test_filter_other_abi), cmocka_unit_test(test_landlock),
 		cmocka_unit_test(test_program),	    cmocka_unit_test(test_program_as_user),
-		cmocka_unit_test(test_pdeathsig),   cmocka_unit_test(test_close_fds),
-		cmocka_unit_test(test_probe),
+		cmocka_unit_test(test_client),	    cmocka_unit_test(test_die_with),    cmocka_unit_test(test_close_fds),
+		cmocka_unit_test(test_probe),	    cmocka_unit_test(test_filter_program),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

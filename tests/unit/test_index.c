@@ -21,15 +21,14 @@ static void round_trip(void **state)
 {
 	struct buf b = BUF_INIT(65536);
 	struct index_entry in = { .kind = INDEX_NODE, .mode = S_IFREG | 04755, .uid = UINT32_MAX - 1, .gid = 3000000000u,
-				  .mtime_s = -5, .mtime_ns = 999999999, .rdev = 77, .size = 1ULL << 40, .data_offset = 4096 * 5 };
+				  .mtime_s = -5, .mtime_ns = 999999999, .rdev = 77, .size = (1ULL << 40) + 4, .data_offset = 4096 * 5 };
 	struct index_entry out;
 	struct reader r;
 
 	(void)state;
 	in.path = text("etc/x");
-	in.link = text("target");
 	in.tail = text("tail");
-	in.xattrs = text("12345678");
+	in.xattrs = (struct index_bytes){ (const uint8_t *)"\1\1\1\0dv\0\0", 8 };
 	assert_true(index_append(&b, &in));
 	r = reader_init(b.data, b.len);
 	assert_true(index_next(&r, &out));
@@ -39,7 +38,7 @@ static void round_trip(void **state)
 	assert_true(out.mtime_s == -5 && out.mtime_ns == 999999999 && out.rdev == 77);
 	assert_true(out.size == in.size && out.data_offset == in.data_offset);
 	assert_true(out.path.n == 5 && memcmp(out.path.p, "etc/x", 5) == 0);
-	assert_true(out.link.n == 6 && out.tail.n == 4 && out.xattrs.n == 8);
+	assert_true(out.link.n == 0 && out.tail.n == 4 && out.xattrs.n == 8);
 	assert_false(index_next(&r, &out));
 	assert_false(r.failed);
 	/* Cut anywhere: an error, never a read past the end. */
@@ -55,28 +54,64 @@ static void round_trip(void **state)
 static void refuses(void **state)
 {
 	(void)state;
-	for (int i = 0; i < 6; i++) {
-		struct index_entry e = { .kind = INDEX_NODE, .path = text("a") }, out;
+	for (int i = 0; i <= 14; i++) {
+		struct index_entry e = { .kind = INDEX_NODE, .mode = S_IFREG | 0644, .path = text("a"), .size = 4096 + 4 }, out;
 		struct buf b = BUF_INIT(65536);
-		static uint8_t big[4096];
+		static uint8_t big[LAYER_PATH_MAX];
 		struct reader r;
 
-		if (i == 0)
+		e.tail = text("tail");
+		switch (i) {
+		case 0:
 			e.kind = 0;
-		else if (i == 1)
+			break;
+		case 1:
 			e.kind = INDEX_OPAQUE + 1;
-		else if (i == 2)
+			break;
+		case 2:
 			e.data_offset = 1;
-		else if (i == 3)
+			break;
+		case 3:
 			e.xattrs = (struct index_bytes){ big, 3 };
-		else if (i == 4)
+			break;
+		case 4:
 			e.tail = (struct index_bytes){ big, INDEX_TAIL_MAX + 1 };
-		else
+			e.size = INDEX_TAIL_MAX + 1;
+			break;
+		case 5:
 			e.path = text("a/../b");
+			break;
+		case 6: /* the last part is not the size's */
+			e.size++;
+			break;
+		case 7: /* a directory with data */
+			e.mode = S_IFDIR | 0755;
+			break;
+		case 8:
+			e.link = text("x");
+			break;
+		case 9:
+			e = (struct index_entry){ .kind = INDEX_NODE, .mode = S_IFLNK | 0777, .path = text("a") };
+			break;
+		case 10:
+			e = (struct index_entry){ .kind = INDEX_HARDLINK, .path = text("a"), .link = text("../b") };
+			break;
+		case 11: /* no type */
+			e.mode = 0644;
+			break;
+		case 12:
+			e.mode |= 1u << 16;
+			break;
+		case 13: /* an attribute longer than its area */
+			e.xattrs = (struct index_bytes){ (const uint8_t *)"\1\1\5\0dv\0\0", 8 };
+			break;
+		default:
+			break; /* this one is good */
+		}
 		assert_true(index_append(&b, &e));
 		r = reader_init(b.data, b.len);
-		assert_false(index_next(&r, &out));
-		assert_true(r.failed);
+		assert_int_equal(index_next(&r, &out), i == 14);
+		assert_int_equal(r.failed, i != 14);
 		buf_free(&b);
 	}
 }

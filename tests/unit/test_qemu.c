@@ -9,16 +9,21 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "confine/confine.h"
 #include "hypervisor/hypervisor.h"
 
 /** config() - A machine whose files are empty. */
@@ -180,11 +185,75 @@ static void test_refuses_device(void **state)
 	config_close(&cfg);
 }
 
+/** without_landlock() - As an ordinary user of a kernel that has none: may QEMU write to the file of the guest kernel? */
+static int without_landlock(const char *path)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_landlock_create_ruleset, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { .len = ARRAY_LEN(code), .filter = code };
+	struct monitor_config cfg = config("/usr/bin/qemu-system-x86_64");
+	struct error err = ERROR_INIT;
+	char link[64], target[256];
+	struct vm_end end;
+	struct qemu *q;
+	bool shared = false;
+	pid_t pid = 0;
+
+	fd_close(&cfg.kernel_fd);
+	cfg.kernel_fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (cfg.kernel_fd < 0 || confine_drop_privileges(&err) < 0 || prctl(PR_SET_DUMPABLE, 1) < 0 ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+		return 2;
+	q = qemu_start(&cfg, NULL, 0, &err);
+	if (!q || syscall(SYS_pidfd_send_signal, qemu_pidfd(q), SIGSTOP, NULL, 0) < 0)
+		return 3;
+	snprintf(link, sizeof(link), "/proc/self/task/%d/children", (int)getpid());
+	if (fd_pread_full(open(link, O_RDONLY), target, 32, 0) > 0)
+		pid = (pid_t)strtol(target, NULL, 10);
+	for (int fd = 0; pid > 0 && fd < 64; fd++) {
+		ssize_t n;
+
+		snprintf(link, sizeof(link), "/proc/%d/fd/%d", (int)pid, fd);
+		n = readlink(link, target, sizeof(target) - 1);
+		shared |= n > 0 && strncmp(target, path, (size_t)n) == 0;
+	}
+	return qemu_finish(q, &end, &err) == 0 && pid > 0 ? shared : 4;
+}
+
+static void test_kernel_is_not_shared(void **state)
+{
+	char path[] = "/tmp/msb-test-kernel.XXXXXX";
+	int fd = mkstemp(path), status;
+	pid_t pid;
+
+	(void)state;
+	assert_true(fd >= 0);
+	if (geteuid() == 0)
+		assert_int_equal(fchown(fd, CONFINE_UID, CONFINE_UID), 0);
+	close(fd);
+	if (access("/usr/bin/qemu-system-x86_64", X_OK) < 0) {
+		unlink(path);
+		skip();
+	}
+	pid = fork();
+	if (pid == 0)
+		_exit(without_landlock(path));
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	unlink(path);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_command_line), cmocka_unit_test(test_ends_well), cmocka_unit_test(test_fails),
 		cmocka_unit_test(test_stopped),	     cmocka_unit_test(test_missing),   cmocka_unit_test(test_refuses_device),
+		cmocka_unit_test(test_kernel_is_not_shared),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

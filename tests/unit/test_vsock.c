@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/macros.h"
 #include "proto/frame.h"
 #include "virtio_driver.h"
@@ -615,6 +616,29 @@ static void garbage(void **state)
 		close(fd);
 }
 
+/* A driver that breaks the device, resets it and begins anew, for ever, must not fill the log. */
+static void broken_in_a_loop(void **state)
+{
+	char text[65536];
+	int log = fd_memfd("log", 0, false);
+	ssize_t n;
+
+	(void)state;
+	log_setup(LOG_WARN, log, NULL);
+	for (int i = 0; i < 200; i++) {
+		put16(&tx, DRIVER_AVAIL + 2, (uint16_t)(tx.avail_idx + SIZE + 1));
+		dev->ops->kick(dev, 1);
+		assert_true(dev->broken);
+		virtio_device_reset(dev);
+		assert_false(dev->broken);
+		set_up(SIZE);
+	}
+	log_setup(LOG_WARN, STDERR_FILENO, NULL);
+	n = fd_pread_full(log, text, sizeof(text), 0);
+	assert_in_range(n, 1, 1000);
+	close(log);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -632,6 +656,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(lies_about_length, start, stop),
 		cmocka_unit_test_setup_teardown(too_many, start, stop),
 		cmocka_unit_test_setup_teardown(garbage, start, stop),
+		cmocka_unit_test_setup_teardown(broken_in_a_loop, start, stop),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/macros.h"
+#include "base/writer.h"
 #include "hypervisor/kvm/layout.h"
 
 #define HEADER_SIZE 36
@@ -45,11 +46,10 @@
 /** put() - Append the low n bytes of a number. */
 static void put(struct buf *b, uint64_t value, size_t n)
 {
-	uint8_t bytes[8];
+	uint8_t *at = buf_extend(b, n);
 
-	for (size_t i = 0; i < n; i++)
-		bytes[i] = (uint8_t)(value >> 8 * i);
-	buf_append(b, bytes, n);
+	if (at)
+		put_le(at, value, (unsigned int)n);
 }
 
 /** set32() - Overwrite 4 bytes at an offset that was appended before. */
@@ -58,8 +58,7 @@ static void set32(struct buf *b, size_t at, uint32_t value)
 	if (b->failed)
 		return;
 	ASSERT(at + 4 <= b->len);
-	for (size_t i = 0; i < 4; i++)
-		b->data[at + i] = (uint8_t)(value >> 8 * i);
+	put_le(b->data + at, value, 4);
 }
 
 /** set_checksum() - Choose the byte at `at` so that [from, from + n) adds up to 0. */

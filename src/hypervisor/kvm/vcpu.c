@@ -179,7 +179,6 @@ static void handle_exit(struct vcpu *vcpu)
 		return;
 	case KVM_EXIT_INTR:
 	case KVM_EXIT_IRQ_WINDOW_OPEN:
-		vcpu->other_exits++;
 		return;
 	default:
 		on_broken(vcpu, "unexpected exit", run->exit_reason);

@@ -9,7 +9,8 @@
  * data path never comes back here. What the guest writes elsewhere on the page exits to vcpu.c.
  * Source: Linux Documentation/virt/kvm/api.rst.
  *
- * A guest panic: the guest's command line has panic=-1, so the kernel resets, which is VM_END_RESET here.
+ * A guest panic: the guest's command line has panic=-1, so the kernel resets, which is VM_END_RESET here; the monitor
+ * looks into the kernel's log for the reason.
  */
 #include <errno.h>
 #include <poll.h>

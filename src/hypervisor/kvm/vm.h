@@ -17,7 +17,7 @@
 
 struct vm;
 
-/** One virtual processor. Its thread owns it between vcpu_start() and vcpu_join(). */
+/** One virtual processor. Its thread owns it between vcpu_start() and vcpu_finish(). */
 struct vcpu {
 	struct vm *vm;
 	unsigned int index; /* also the APIC id */
@@ -27,7 +27,6 @@ struct vcpu {
 	pthread_t thread;
 	uint64_t port_exits; /* for the debug log */
 	uint64_t mmio_exits;
-	uint64_t other_exits;
 };
 
 struct vm_device {

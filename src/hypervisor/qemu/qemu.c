@@ -2,12 +2,13 @@
 /*
  * Theory of operation. QEMU's software CPU is no isolation boundary by upstream's own words, so QEMU is treated as
  * code the guest already owns: it starts in namespaces of its own with an empty root (only /usr, read-only, and its own
- * /proc), as an unprivileged user without capabilities, with QEMU's system call filter, and with nothing open but what
- * is passed here. Every device is served by this process over vhost-user; QEMU only executes instructions.
+ * /proc), as an unprivileged user without capabilities, with a system call filter of ours and QEMU's own, and with
+ * nothing open but what is passed here. Every device is served by this process over vhost-user; QEMU only executes
+ * instructions.
  *
- * Guest memory is a memfd made here and passed, so that the limit on the size of files that QEMU may write can be small:
- * a guest that floods its console fills CONSOLE_BYTES_MAX of the log and no more. QEMU's stderr is a sealed memfd of fixed
- * size. QMP (a socket pair) is used for one thing: the reason of the shutdown, read after QEMU ended.
+ * Guest memory is a memfd made here and passed, so that the limit on the size of files that QEMU may write can be
+ * small: a guest that floods its console fills MONITOR_CONSOLE_MAX of the log and no more. QEMU's stderr is a sealed
+ * memfd of fixed size. QMP (a socket pair) is used for one thing: the reason of the shutdown, read after QEMU ended.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -37,8 +38,6 @@
 #define KEEP_MAX 64
 #define STDERR_TAIL 360
 #define STDERR_BYTES_MAX KIB(64)
-#define CONSOLE_BYTES_MAX MIB(4) /* kernel.log never grows beyond this */
-#define CONSOLE_TAIL KIB(8)	 /* where the last words of a kernel are looked for */
 #define QMP_BYTES_MAX KIB(64)
 
 struct qemu {
@@ -47,7 +46,6 @@ struct qemu {
 	int stderr_fd;	/* memfd, sealed to STDERR_BYTES_MAX */
 	int qmp;	/* our end */
 	int lifeline;	/* write end: its closing tells a child that has not yet set its parent-death signal */
-	int console_fd; /* to read the log; -1: it is no file */
 };
 
 /** What the child inherits, besides the devices. */
@@ -76,7 +74,6 @@ static void qemu_free(struct qemu *q)
 	fd_close(&q->stderr_fd);
 	fd_close(&q->qmp);
 	fd_close(&q->lifeline);
-	fd_close(&q->console_fd);
 	free(q);
 }
 
@@ -192,7 +189,7 @@ static void build_args(struct args *a, const struct monitor_config *cfg, const s
 /** limit_resources() - What QEMU writes ends here; a write beyond fails instead of raising SIGXFSZ. */
 static void limit_resources(void)
 {
-	struct rlimit file = { CONSOLE_BYTES_MAX, CONSOLE_BYTES_MAX };
+	struct rlimit file = { MONITOR_CONSOLE_MAX, MONITOR_CONSOLE_MAX };
 
 	sigaction(SIGXFSZ, &(struct sigaction){ .sa_handler = SIG_IGN }, NULL);
 	setrlimit(RLIMIT_FSIZE, &file);
@@ -225,12 +222,12 @@ static int become_qemu(const struct monitor_config *cfg, const struct inherited 
 	keep[n++] = STDERR_FILENO;
 	keep[n++] = in->lifeline;
 	keep[n++] = in->report;
-	confine_close_fds(keep, (size_t)n);
+	fd_close_except(keep, (size_t)n);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	prctl(PR_SET_NAME, "msb-qemu");
 	if (confine_program(in_user_ns, readable, ARRAY_LEN(readable), &report->confine, &report->err) < 0 ||
-	    confine_die_with(in->lifeline, &report->err) < 0)
+	    confine_die_with(in->lifeline, &report->err) < 0 || confine_filter_program(&report->err) < 0)
 		return -(int)report->err.code;
 	limit_resources();
 	if (fd_write_full(in->report, report, sizeof(*report)) < 0)
@@ -275,8 +272,19 @@ static int hear(int fd, struct error *err)
 	return heard ? 0 : err_set(err, ERR_INTERNAL, 0, "QEMU's process ended before it started");
 }
 
-/** readable_copy() - A file that the unprivileged QEMU may open again: itself, or a copy where only root may read it. */
-static int readable_copy(int fd, const char *name)
+/** may_share() - Can QEMU open this file again by /proc/self/fd/N, as it must, and only for reading? */
+static bool may_share(const struct stat *st)
+{
+	bool root = geteuid() == 0; /* QEMU is another then */
+
+	if (root && !(st->st_mode & S_IROTH))
+		return false;
+	/* Without Landlock its user's rights are QEMU's: one sandbox could change the kernel of all. */
+	return confine_have_landlock() || (root ? !(st->st_mode & S_IWOTH) : st->st_uid != geteuid());
+}
+
+/** for_qemu() - The file itself, or a copy. Return: owned fd, or -1 with errno. */
+static int for_qemu(int fd, const char *name)
 {
 	_cleanup_fd_ int copy = -1;
 	struct stat st;
@@ -284,7 +292,7 @@ static int readable_copy(int fd, const char *name)
 
 	if (fstat(fd, &st) < 0)
 		return -1;
-	if (geteuid() != 0 || (st.st_mode & S_IROTH) || !S_ISREG(st.st_mode))
+	if (!S_ISREG(st.st_mode) || may_share(&st))
 		return fcntl(fd, F_DUPFD_CLOEXEC, 3);
 	copy = fd_memfd(name, 0, false);
 	if (copy < 0)
@@ -307,18 +315,6 @@ static void close_inherited(struct inherited *in)
 	fd_close(&in->report);
 }
 
-/** reopen_log() - The log to read it at the end (it may be open for writing only). Return: owned fd, or -1. */
-static int reopen_log(int console)
-{
-	struct stat st;
-	char path[32];
-
-	if (fstat(console, &st) < 0 || !S_ISREG(st.st_mode))
-		return -1;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", console);
-	return open(path, O_RDONLY | O_CLOEXEC);
-}
-
 /** prepare() - Everything that the child inherits, and our ends of it. report_fd: owned by the caller. */
 static int prepare(struct qemu *q, struct inherited *in, const struct monitor_config *cfg, int *report_fd,
 		   struct error *err)
@@ -330,10 +326,9 @@ static int prepare(struct qemu *q, struct inherited *in, const struct monitor_co
 	if (q->stderr_fd < 0 || fcntl(q->stderr_fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
 		return err_set(err, ERR_SYSTEM, errno, "qemu: stderr");
 	in->stderr_fd = q->stderr_fd;
-	q->console_fd = reopen_log(cfg->console_fd);
 	in->console = fcntl(cfg->console_fd, F_DUPFD_CLOEXEC, 3);
-	in->kernel = readable_copy(cfg->kernel_fd, "kernel");
-	in->initrd = readable_copy(cfg->initrd_fd, "initrd");
+	in->kernel = for_qemu(cfg->kernel_fd, "kernel");
+	in->initrd = for_qemu(cfg->initrd_fd, "initrd");
 	in->ram = fd_memfd("guest-ram", cfg->memory_bytes, true);
 	if (in->console < 0 || in->kernel < 0 || in->initrd < 0 || in->ram < 0)
 		return err_set(err, ERR_SYSTEM, errno, "qemu: files of the guest");
@@ -402,7 +397,7 @@ struct qemu *qemu_start(const struct monitor_config *cfg, const struct qemu_devi
 	if (!q) {
 		rc = err_set(err, ERR_NO_MEMORY, 0, "qemu: out of memory");
 	} else {
-		q->pid = q->pidfd = q->stderr_fd = q->qmp = q->lifeline = q->console_fd = -1;
+		q->pid = q->pidfd = q->stderr_fd = q->qmp = q->lifeline = -1;
 		rc = start(q, cfg, devices, count, err);
 	}
 	for (size_t i = 0; i < count; i++)
@@ -429,7 +424,7 @@ static void last_words(int fd, char *out, size_t size)
 	off_t end = lseek(fd, 0, SEEK_CUR); /* shared with QEMU's */
 	ssize_t n = fd_pread_full(fd, out, size - 1, MAX(end - (off_t)size + 1, 0));
 
-	n = MIN(MAX(n, 0), (ssize_t)end);
+	n = MAX(MIN(n, (ssize_t)end), 0);
 	while (n > 0 && (unsigned char)out[n - 1] <= ' ')
 		n--;
 	out[n] = '\0';
@@ -455,20 +450,6 @@ static bool said_reset(int qmp)
 	return at && memmem(at, n - (size_t)(at - text), reason, sizeof(reason) - 1);
 }
 
-/** said_panic() - Are the kernel's last words those of a panic? */
-static bool said_panic(int console)
-{
-	static const char words[] = "Kernel panic - not syncing";
-	_cleanup_(freep) char *text = malloc(CONSOLE_TAIL);
-	struct stat st;
-	ssize_t n;
-
-	if (!text || console < 0 || fstat(console, &st) < 0)
-		return false;
-	n = fd_pread_full(console, text, CONSOLE_TAIL, MAX(st.st_size - (off_t)CONSOLE_TAIL, 0));
-	return n > 0 && memmem(text, (size_t)n, words, sizeof(words) - 1);
-}
-
 int qemu_finish(struct qemu *q, struct vm_end *end, struct error *err)
 {
 	struct pollfd p = { .fd = q->pidfd, .events = POLLIN };
@@ -487,10 +468,8 @@ int qemu_finish(struct qemu *q, struct vm_end *end, struct error *err)
 			     words[0] ? ": " : "", words);
 	else if (ended && WEXITSTATUS(status) != 0)
 		rc = err_set(err, ERR_SYSTEM, 0, "QEMU ended with status %d: %s", WEXITSTATUS(status), words);
-	else if (ended && !said_reset(q->qmp))
-		end->how = VM_END_OFF;
 	else if (ended)
-		end->how = said_panic(q->console_fd) ? VM_END_PANIC : VM_END_RESET;
+		end->how = said_reset(q->qmp) ? VM_END_RESET : VM_END_OFF;
 	qemu_free(q);
 	return rc;
 }

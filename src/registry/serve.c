@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Theory of operation. One thread: client_step() waits for the network and for the channels. A channel has at most one
+ * exchange. What its socket does not take at once is kept in `out`; while there is anything in it, the exchange gets no
+ * more bytes (curl stops reading, and the registry's sending stops with it): so a channel holds two chunks of
+ * HTTP_CHUNK_MAX at most, or one manifest. The other side is msb-image, which reads archives of strangers: its requests
+ * are checked, and one that breaks the protocol loses its channel.
+ */
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "base/fd.h"
+#include "registry/commands.h"
+
+#define OUT_MAX (MANIFEST_BYTES_MAX + MIB(1))
+
+struct channel {
+	int fd; /* -1: free */
+	bool busy, broken;
+	struct fetch_request request;
+	size_t got; /* of the request */
+	struct exchange x;
+	struct buf out;
+	size_t out_at;
+};
+
+struct server {
+	struct client *client;
+	struct channel channel[FETCH_CHANNELS_MAX];
+};
+
+/** close_channel() - And forget what it asked for. */
+static void close_channel(struct channel *c)
+{
+	if (c->busy)
+		exchange_cancel(&c->x);
+	fd_close(&c->fd);
+	buf_free(&c->out);
+	*c = (struct channel){ .fd = -1 };
+}
+
+/** send_frame() - At once as far as the socket takes it, the rest later. */
+static void send_frame(struct channel *c, enum fetch_frame_type type, const void *p, size_t n)
+{
+	struct fetch_frame h = { .type = type, .length = (uint32_t)n };
+	struct iovec iov[2] = { { &h, sizeof(h) }, { (void *)(uintptr_t)p, n } };
+	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 2 };
+	size_t sent = 0, head;
+
+	if (c->out.len == 0 && !c->broken) {
+		ssize_t r = sendmsg(c->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		c->broken = r < 0 && errno != EAGAIN && errno != EINTR;
+		sent = r < 0 ? 0 : (size_t)r;
+	}
+	head = MIN(sent, sizeof(h));
+	buf_append(&c->out, (const uint8_t *)&h + head, sizeof(h) - head);
+	sent -= head;
+	buf_append(&c->out, (const uint8_t *)p + sent, n - sent);
+	c->broken |= c->out.failed;
+}
+
+/** on_note(), on_info(), on_bytes(), on_done() - Of a channel's exchange. */
+static void on_note(void *arg, const char *text)
+{
+	send_frame(arg, FETCH_NOTE, text, strlen(text));
+}
+
+static void on_info(void *arg, const struct fetch_info *info)
+{
+	send_frame(arg, FETCH_INFO, info, sizeof(*info));
+}
+
+static bool on_bytes(void *arg, const uint8_t *p, size_t n)
+{
+	struct channel *c = arg;
+
+	if (c->out.len && c->x.kind == EXCHANGE_BLOB)
+		return false;
+	for (size_t at = 0, part; at < n; at += part) {
+		part = MIN(n - at, FETCH_BYTES_MAX);
+		send_frame(c, FETCH_BYTES, p + at, part);
+	}
+	return true;
+}
+
+static void on_done(void *arg, const struct error *err)
+{
+	struct channel *c = arg;
+	struct fetch_failure f = { .code = err ? err->code : ERR_NONE };
+
+	c->busy = false;
+	if (!err) {
+		send_frame(c, FETCH_END, "", 0);
+		return;
+	}
+	snprintf(f.text, sizeof(f.text), "%s", err->text);
+	snprintf(f.hint, sizeof(f.hint), "%s", err->hint);
+	send_frame(c, FETCH_FAILED, &f, sizeof(f));
+}
+
+static const struct exchange_ops ops = { .note = on_note, .info = on_info, .bytes = on_bytes, .done = on_done };
+
+/** is_digest() - sha256:HEX. */
+static bool is_digest(const char *s)
+{
+	return strncmp(s, "sha256:", 7) == 0 && strspn(s + 7, "0123456789abcdef") == DIGEST_HEX && !s[7 + DIGEST_HEX];
+}
+
+/** is_sound() - Is this a request that the protocol allows? The name goes into a URL. */
+static bool is_sound(const struct fetch_request *q)
+{
+	if (q->zero || !memchr(q->name, '\0', sizeof(q->name)) || q->size > INT64_MAX)
+		return false;
+	if (q->kind == FETCH_BLOB)
+		return is_digest(q->name) && q->offset <= q->size;
+	if ((q->kind != FETCH_HEAD && q->kind != FETCH_MANIFEST) || q->offset || !q->name[0])
+		return false;
+	for (const char *p = q->name; *p && !is_digest(q->name); p++)
+		if (!isalnum((unsigned char)*p) && (!strchr("._-", *p) || p == q->name) && *p != '_')
+			return false;
+	return true;
+}
+
+/** read_request() - The channel has something to read: (a part of) a request, or its end. */
+static void read_request(struct server *s, struct channel *c)
+{
+	ssize_t n = recv(c->fd, (char *)&c->request + c->got, sizeof(c->request) - c->got, MSG_DONTWAIT);
+
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0 || c->busy) { /* one request at a time */
+		c->broken = true;
+		return;
+	}
+	c->got += (size_t)n;
+	if (c->got < sizeof(c->request))
+		return;
+	c->got = 0;
+	if (!is_sound(&c->request)) {
+		c->broken = true;
+		return;
+	}
+	c->x.kind = (enum exchange_kind)c->request.kind;
+	memcpy(c->x.name, c->request.name, sizeof(c->x.name));
+	c->x.at = c->request.offset;
+	c->x.size = c->request.size;
+	c->x.ops = &ops;
+	c->x.arg = c;
+	c->busy = true;
+	exchange_start(s->client, &c->x);
+}
+
+/** flush() - The socket takes more. */
+static void flush(struct channel *c)
+{
+	ssize_t n = send(c->fd, c->out.data + c->out_at, c->out.len - c->out_at, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+	if (n < 0) {
+		c->broken = errno != EAGAIN && errno != EINTR;
+		return;
+	}
+	c->out_at += (size_t)n;
+	if (c->out_at < c->out.len)
+		return;
+	if (c->out.cap > 2 * HTTP_CHUNK_MAX)
+		buf_free(&c->out); /* a manifest was in it */
+	c->out.len = c->out_at = 0;
+	if (c->busy)
+		exchange_resume(&c->x);
+}
+
+/** accept_channel() - A message on the control socket. Return: false at its end. */
+static bool accept_channel(struct server *s)
+{
+	int fds[FD_PASS_MAX], type = 0;
+	socklen_t len = sizeof(type);
+	size_t count;
+	char byte;
+	ssize_t n = fd_recv_msg(FETCH_CONTROL_FD, &byte, 1, fds, &count);
+
+	if (n < 0)
+		return errno == EMSGSIZE; /* too long a message: its descriptors are closed */
+	for (size_t i = 0; i < count; i++) {
+		struct channel *c = s->channel;
+
+		while (c < s->channel + FETCH_CHANNELS_MAX && c->fd >= 0)
+			c++;
+		if (c == s->channel + FETCH_CHANNELS_MAX || getsockopt(fds[i], SOL_SOCKET, SO_TYPE, &type, &len) < 0 ||
+		    type != SOCK_STREAM) {
+			fd_close(&fds[i]);
+			continue;
+		}
+		*c = (struct channel){ .fd = fds[i], .out = BUF_INIT(OUT_MAX) };
+	}
+	return n > 0;
+}
+
+/** run() - Until the control socket ends. */
+static int run(struct server *s, struct error *err)
+{
+	struct curl_waitfd fds[FETCH_CHANNELS_MAX + 1];
+	struct channel *of[FETCH_CHANNELS_MAX + 1];
+	unsigned int count;
+
+	for (;;) {
+		fds[0] = (struct curl_waitfd){ .fd = FETCH_CONTROL_FD, .events = CURL_WAIT_POLLIN };
+		count = 1;
+		for (struct channel *c = s->channel; c < s->channel + FETCH_CHANNELS_MAX; c++) {
+			if (c->fd < 0)
+				continue;
+			fds[count] = (struct curl_waitfd){ .fd = c->fd, .events = CURL_WAIT_POLLIN };
+			if (c->out.len)
+				fds[count].events |= CURL_WAIT_POLLOUT;
+			of[count++] = c;
+		}
+		if (client_step(s->client, fds, count, 60000, err) < 0)
+			return -(int)err->code;
+		for (unsigned int i = 1; i < count; i++) {
+			if (!of[i]->broken && (fds[i].revents & CURL_WAIT_POLLOUT) && of[i]->out.len)
+				flush(of[i]);
+			if (!of[i]->broken && (fds[i].revents & CURL_WAIT_POLLIN))
+				read_request(s, of[i]);
+			if (of[i]->broken)
+				close_channel(of[i]);
+		}
+		if ((fds[0].revents & CURL_WAIT_POLLIN) && !accept_channel(s))
+			return 0;
+	}
+}
+
+int serve(const char *home, const char *reference, const struct client_options *options, struct error *err)
+{
+	struct server *s = calloc(1, sizeof(*s));
+	int rc;
+
+	if (!s)
+		return err_set(err, ERR_NO_MEMORY, 0, "out of memory");
+	fd_set_cloexec(FETCH_CONTROL_FD, true); /* not for docker's credential helpers */
+	for (size_t i = 0; i < FETCH_CHANNELS_MAX; i++)
+		s->channel[i].fd = -1;
+	s->client = client_new(home, reference, options, err);
+	rc = s->client ? confine_client(err) : -(int)err->code;
+	if (rc == 0)
+		rc = run(s, err);
+	for (size_t i = 0; i < FETCH_CHANNELS_MAX; i++)
+		close_channel(&s->channel[i]);
+	client_free(s->client);
+	free(s);
+	return rc;
+}
