@@ -71,13 +71,13 @@ bool disk_root_mount(struct failure *f)
 	if (!fs || !fs->known) {
 		foreign = foreign ? foreign : fs;
 		if (foreign)
-			return fail(f, MSG_FAIL_MOUNT, 0,
+			return fail(f, MSG_FAIL_DISK, 0,
 				    "the disk image holds %s; the guest kernel has ext4, erofs, squashfs",
 				    foreign->name);
-		return fail(f, MSG_FAIL_MOUNT, 0, "no file system (ext4, erofs, squashfs) found on the disk image%s",
+		return fail(f, MSG_FAIL_DISK, 0, "no file system (ext4, erofs, squashfs) found on the disk image%s",
 			    partitions ? " nor on its partitions" : "");
 	}
 	if (mount(device, "/root", fs->name, fs->writable ? MS_NOATIME : MS_RDONLY, fs->options) < 0)
-		return fail(f, MSG_FAIL_MOUNT, errno, "mount the disk image (%s on %s)", fs->name, device);
+		return fail(f, MSG_FAIL_DISK, errno, "mount the disk image (%s on %s)", fs->name, device);
 	return true;
 }

@@ -259,7 +259,7 @@ bool flat_root_mount(struct failure *f)
 	rmdir("/root/lost+found"); /* mke2fs made it; the image may have one of its own */
 	ok = copy_tree(&c, "/lower", "/root");
 	if (!ok && errno == ENOSPC)
-		fail(f, MSG_FAIL_MOUNT, ENOSPC, "the image does not fit on the flat root disk (--root-disk flat:SIZE)");
+		fail(f, MSG_FAIL_DISK, ENOSPC, "the image does not fit on the flat root disk");
 	else if (!ok)
 		fail(f, MSG_FAIL_MOUNT, errno, "copy /%.150s to the flat root disk", c.path);
 	release(&c);

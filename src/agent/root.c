@@ -118,7 +118,7 @@ static bool make_overlay(const struct msg_boot *boot, struct failure *f)
 		return fail(f, MSG_FAIL_MOUNT, errno, "mount the image (EROFS on /dev/vda)");
 	if (boot->upper == MSG_UPPER_EXT4) {
 		if (mount("/dev/vdb", "/rw", "ext4", MS_NOATIME, "discard") < 0)
-			return fail(f, MSG_FAIL_MOUNT, errno, "mount the writable disk (/dev/vdb) as ext4");
+			return fail(f, MSG_FAIL_DISK, errno, "mount the writable disk (/dev/vdb) as ext4");
 	} else {
 		if (boot->upper_bytes)
 			snprintf(size, sizeof(size), "mode=755,size=%llu", (unsigned long long)boot->upper_bytes);
@@ -135,7 +135,7 @@ static bool make_overlay(const struct msg_boot *boot, struct failure *f)
 	if (mount("overlay", "/root", "overlay", 0, options) == 0)
 		return true;
 	if (errno == ESTALE)
-		return fail(f, MSG_FAIL_MOUNT, 0, "the writable disk was used above another image before");
+		return fail(f, MSG_FAIL_DISK, 0, "the writable disk was used above another image before");
 	return fail(f, MSG_FAIL_MOUNT, errno, "join image and writable layer (overlayfs)");
 }
 

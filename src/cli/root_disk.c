@@ -109,9 +109,11 @@ int root_disk_parse(const char *text, struct root_disk *out, struct error *err)
 	copy = strdup(text);
 	if (!copy)
 		return err_set(err, ERR_NO_MEMORY, 0, "out of memory");
-	if (engine_image_is_path(text))
-		return parse_file(text, copy, out, err);
-	if (is_kind(text, "tmpfs"))
+	if (engine_image_is_path(text)) {
+		rc = parse_file(text, copy, out, err);
+		if (rc == 0)
+			return 0; /* with the copy in it */
+	} else if (is_kind(text, "tmpfs"))
 		rc = parse_kind(text, copy + 5, ROOT_DISK_TMPFS, out, err);
 	else if (is_kind(text, "flat"))
 		rc = parse_kind(text, copy + 4, ROOT_DISK_FLAT, out, err);

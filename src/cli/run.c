@@ -138,8 +138,10 @@ static int choose_root(const char *image, struct root_disk *out, struct error *e
 	char reference[REFERENCE_MAX];
 	uint64_t memory = o.memory ? o.memory : RUN_MEMORY_MIB;
 
-	if (o.root_disk && o.upper_size)
-		return err_set(err, ERR_USAGE, 0, "--root-disk and --oci-upper-size exclude each other");
+	if (o.root_disk && o.upper_size) {
+		err_set(err, ERR_USAGE, 0, "--root-disk and --oci-upper-size exclude each other");
+		return err_hint(err, "use --root-disk SIZE");
+	}
 	if (o.upper_size)
 		*out = (struct root_disk){ .kind = ROOT_DISK_MANAGED, .size_mib = o.upper_size };
 	if (o.root_disk && root_disk_parse(o.root_disk, out, err) < 0)

@@ -21,7 +21,6 @@
 
 #define CLUSTER_BITS_MIN 12
 #define BITS_MAX (1ULL << 28)
-#define DISK_BYTES_MAX (1ULL << 46)
 
 struct cow {
 	struct disk disk;
@@ -180,7 +179,7 @@ struct disk *disk_open_cow(struct disk *base, int fd, struct error *err)
 	struct cow *c = calloc(1, sizeof(*c));
 	uint64_t clusters;
 
-	if (!c || base->size_bytes > DISK_BYTES_MAX) {
+	if (!c || base->size_bytes > DISK_COW_BYTES_MAX) {
 		if (!c)
 			err_set(err, ERR_NO_MEMORY, 0, "disk: out of memory");
 		else

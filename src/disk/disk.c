@@ -173,6 +173,7 @@ struct disk *disk_open_raw(int fd, bool read_only, struct error *err)
 
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size < DISK_SECTOR) {
 		err_set(err, ERR_INVALID, 0, "disk: not a regular file with contents");
+		err_hint(err, "make one: mke2fs -t ext4 -d DIR disk.raw 1G");
 		close(fd);
 		return NULL;
 	}

@@ -13,6 +13,7 @@
 #include "base/error.h"
 
 #define DISK_SECTOR 512
+#define DISK_COW_BYTES_MAX (1ULL << 46) /* of a disk with a private layer: 64 TiB */
 #define DISK_EXTENTS_MAX 512 /* metadata, then one per layer, padding between */
 
 struct disk;

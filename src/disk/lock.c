@@ -15,6 +15,13 @@
 #define MARK_USED (100 + PERMISSION_WRITE)
 #define MARK_FORBIDDEN (200 + PERMISSION_WRITE)
 
+/** cannot_lock() - With errno: some network file systems. */
+static int cannot_lock(struct error *err)
+{
+	err_set(err, ERR_UNSUPPORTED, errno, "this file system cannot lock the disk image");
+	return err_hint(err, "copy the image to a file system of this host");
+}
+
 int disk_lock(int fd, bool write, struct error *err)
 {
 	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
@@ -24,14 +31,14 @@ int disk_lock(int fd, bool write, struct error *err)
 		lock = (struct flock){ .l_type = F_RDLCK, .l_whence = SEEK_SET, .l_start = MARK_FORBIDDEN, .l_len = 1 };
 	if (fcntl(fd, F_OFD_SETLK, &lock) < 0) {
 		if (errno != EAGAIN && errno != EACCES)
-			return err_set(err, ERR_UNSUPPORTED, errno, "this file system cannot lock the disk image");
+			return cannot_lock(err);
 		err_set(err, ERR_EXISTS, 0, "the disk image is in use by another process");
 		return err_hint(err, "a disk image has one writer at a time: end the other run, or use a copy");
 	}
 	if (write)
 		return 0;
 	if (fcntl(fd, F_OFD_GETLK, &writer) < 0)
-		return err_set(err, ERR_UNSUPPORTED, errno, "this file system cannot lock the disk image");
+		return cannot_lock(err);
 	if (writer.l_type == F_UNLCK)
 		return 0;
 	err_set(err, ERR_EXISTS, 0, "another process is writing to the disk image");

@@ -9,7 +9,7 @@
  * are; nothing is followed more than these two steps, so no loop of tables can be built. Refcounts, snapshots
  * and the dirty bit do not matter to a reader.
  *
- * Limits: clusters of 512 bytes to 2 MiB; L1 of 32 MiB (so at most 2 EiB, or 128 GiB with the smallest clusters); cache
+ * Limits: disks of 64 TiB (or 128 GiB with the smallest clusters); clusters of 512 bytes to 2 MiB; L1 of 32 MiB; cache
  * of 8 MiB, or 8 clusters; together at most 54 MiB of memory.
  * Source: docs/interop/qcow2.txt of QEMU.
  */
@@ -83,7 +83,8 @@ static uint64_t cluster_bytes(const struct qcow2 *q)
 /** bad() - One form for what is wrong with the image. */
 static int bad(struct error *err, const char *what)
 {
-	return err_set(err, ERR_INVALID, 0, "broken qcow2 image: %s", what);
+	err_set(err, ERR_INVALID, 0, "broken qcow2 image: %s", what);
+	return err_hint(err, "qemu-img check IMAGE says more");
 }
 
 /** read_header() - The fields, nothing checked but magic, version and lengths. */
@@ -97,8 +98,10 @@ static int read_header(int fd, struct header *h, struct error *err)
 		return err_set(err, err_from_errno(errno), errno, "read the qcow2 header");
 	r = reader_init(bytes, (size_t)n);
 	*h = (struct header){ .length = HEADER_V2 };
-	if (reader_u32_be(&r) != MAGIC)
-		return err_set(err, ERR_INVALID, 0, "not a qcow2 image");
+	if (reader_u32_be(&r) != MAGIC) {
+		err_set(err, ERR_INVALID, 0, "not a qcow2 image");
+		return err_hint(err, "qemu-img info IMAGE says what it is");
+	}
 	h->version = reader_u32_be(&r);
 	h->backing = reader_u64_be(&r);
 	h->backing_len = reader_u32_be(&r);
@@ -192,8 +195,10 @@ static int check_header(int fd, const struct header *h, uint64_t file_bytes, uin
 		return bad(err, "the length of its header");
 	if (h->refcount_order > 6)
 		return bad(err, "its refcount width");
-	if (h->size_bytes == 0 || h->size_bytes % DISK_SECTOR || h->size_bytes > INT64_MAX)
+	if (h->size_bytes == 0 || h->size_bytes % DISK_SECTOR)
 		return bad(err, "its disk size is not a positive number of sectors");
+	if (h->size_bytes > DISK_COW_BYTES_MAX)
+		return bad(err, "its disk is larger than 64 TiB");
 	l1_shift = 2 * h->cluster_bits - 3;
 	*l1_needed = (h->size_bytes >> l1_shift) + ((h->size_bytes & ((1ULL << l1_shift) - 1)) != 0);
 	if (l1_bytes > L1_BYTES_MAX)
@@ -396,7 +401,7 @@ static int prepare(struct qcow2 *q, struct error *err)
 	struct stat st;
 
 	if (fstat(q->fd, &st) < 0 || !S_ISREG(st.st_mode))
-		return err_set(err, ERR_INVALID, 0, "not a regular file");
+		return bad(err, "not a regular file");
 	q->file_bytes = (uint64_t)st.st_size;
 	if (read_header(q->fd, &h, err) < 0 || check_header(q->fd, &h, q->file_bytes, &l1_needed, err) < 0)
 		return -(int)err->code;

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "proto/message.h"
@@ -114,7 +115,11 @@ int engine_run_start(const struct run_spec *spec, int cancel_fd, struct run_sess
 int engine_run_finish(struct run_session *s, struct error *err);
 
 /** engine_image_is_path() - Does an IMAGE name a file (it begins with /, ./ or ../) and not a reference? */
-bool engine_image_is_path(const char *typed);
+static inline bool engine_image_is_path(const char *typed)
+{
+	return typed[0] == '/' || strncmp(typed, "./", 2) == 0 || strncmp(typed, "../", 3) == 0 ||
+	       strcmp(typed, ".") == 0 || strcmp(typed, "..") == 0;
+}
 
 /** engine_sweep() - Remove what dead sandboxes left under MSB_HOME; cheap when there is nothing. For every command. */
 void engine_sweep(const struct engine_paths *paths);

@@ -14,12 +14,6 @@
 #define UPPER_MIB 4096 /* unless --root-disk says otherwise */
 #define EXT4_MAGIC_AT (1024 + 56)
 
-bool engine_image_is_path(const char *typed)
-{
-	return typed[0] == '/' || strncmp(typed, "./", 2) == 0 || strncmp(typed, "../", 3) == 0 ||
-	       strcmp(typed, ".") == 0 || strcmp(typed, "..") == 0;
-}
-
 /** has_suffix() - Does the name end so, with something before it? */
 static bool has_suffix(const char *name, const char *suffix)
 {
@@ -65,10 +59,14 @@ static int open_locked(const char *path, bool write, struct error *err)
 		err_set(err, err_from_errno(errno), errno, "%.300s", path);
 		if (write && (err->sys_errno == EACCES || err->sys_errno == EROFS))
 			err_hint(err, "a raw disk image is written in place: make it writable, or use a copy");
+		else if (err->sys_errno == EISDIR)
+			err_hint(err, "a disk image is a file");
 		return -(int)err->code;
 	}
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-		return err_set(err, ERR_INVALID, 0, "%.300s is not a regular file", path);
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+		err_set(err, ERR_INVALID, 0, "%.300s is not a regular file", path);
+		return err_hint(err, "a disk image is a file");
+	}
 	if (disk_lock(fd, write, err) < 0)
 		return err_wrap(err, "%.300s", path);
 	return TAKE_FD(fd);
@@ -78,8 +76,9 @@ static int open_locked(const char *path, bool write, struct error *err)
  * check_contents() - That the monitor will be able to use it: its errors are clearer here. Of a qcow2 image only the
  * header and the first table are read, since this process is not confined.
  * @ext4: a raw one must hold such a file system
+ * @size: of the disk, in bytes
  */
-static int check_contents(const char *path, int fd, bool qcow2, bool ext4, struct error *err)
+static int check_contents(const char *path, int fd, bool qcow2, bool ext4, uint64_t *size, struct error *err)
 {
 	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	struct disk *d = qcow2 ? disk_open_qcow2(copy, err) : disk_open_raw(copy, true, err);
@@ -88,6 +87,7 @@ static int check_contents(const char *path, int fd, bool qcow2, bool ext4, struc
 
 	if (!d)
 		return err_wrap(err, "%.300s", path);
+	*size = d->size_bytes;
 	if (qcow2) {
 		disk_close(d);
 		return 0;
@@ -114,6 +114,7 @@ static int add_image(struct run_plan *plan, const char *path, bool qcow2, bool e
 {
 	struct monitor_config *m = &plan->spec.machine;
 	int fd = open_locked(path, !qcow2, err);
+	uint64_t size;
 
 	if (fd < 0)
 		return fd;
@@ -124,7 +125,7 @@ static int add_image(struct run_plan *plan, const char *path, bool qcow2, bool e
 							   .extents = at,
 							   .cow = qcow2 ? &plan->cow : NULL };
 	plan->spec.orderly = !qcow2;
-	if (check_contents(path, fd, qcow2, ext4, err) < 0)
+	if (check_contents(path, fd, qcow2, ext4, &size, err) < 0)
 		return -(int)err->code;
 	if (!qcow2)
 		return 0;
@@ -132,6 +133,10 @@ static int add_image(struct run_plan *plan, const char *path, bool qcow2, bool e
 	if (fd < 0)
 		return fd;
 	plan->cow.fd = fd;
+	/* The monitor would notice, too, but its words are fewer. */
+	if (ftruncate(fd, (off_t)size) < 0)
+		return err_set(err, err_from_errno(errno), errno, "%.300s: a private layer of %llu MiB", path,
+			       (unsigned long long)size >> 20);
 	return 0;
 }
 

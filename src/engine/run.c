@@ -113,7 +113,7 @@ static enum err_code failure_code(uint64_t kind)
 }
 
 /** guest_hint() - What to do about a failure the guest reported; 126 and 127 say all there is. */
-static const char *guest_hint(uint64_t kind)
+static const char *guest_hint(uint64_t kind, uint64_t sys_errno)
 {
 	switch (kind) {
 	case MSG_FAIL_NOT_FOUND:
@@ -127,6 +127,9 @@ static const char *guest_hint(uint64_t kind)
 		return "use a smaller value with --rlimit";
 	case MSG_FAIL_BAD_ARGS:
 		return "use fewer or shorter arguments and environment variables";
+	case MSG_FAIL_DISK:
+		return sys_errno == ENOSPC ? "use a larger SIZE: --root-disk flat:SIZE" :
+					     "e2fsck -fn DISK checks it; use a disk above one image only";
 	case MSG_FAIL_NO_MEMORY:
 		return "give the machine more memory with -m";
 	default:
@@ -142,7 +145,7 @@ static int set_guest_error(const uint8_t *body, size_t n, struct error *err)
 	if (!msg_decode_failed(body, n, &m))
 		return err_set(err, ERR_PROTOCOL, 0, "the sandbox sent a broken message");
 	err_set(err, failure_code(m.kind), (int)(m.sys_errno & 0xfff), "%.400s", m.text ? m.text : "");
-	return err_hint(err, "%s", guest_hint(m.kind));
+	return err_hint(err, "%s", guest_hint(m.kind, m.sys_errno));
 }
 
 /** read_frame() - One frame from a readable socket, not a byte more. Blocks only within a frame. */

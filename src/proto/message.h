@@ -65,6 +65,7 @@ enum msg_failure {
 	MSG_FAIL_NO_MEMORY,
 	MSG_FAIL_PTY,
 	MSG_FAIL_MOUNT,		  /* boot only */
+	MSG_FAIL_DISK,		  /* boot only: what is on a disk, or does not fit there */
 	MSG_FAIL_COUNT
 };
 

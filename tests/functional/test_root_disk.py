@@ -3,7 +3,6 @@
 import io
 import os
 import pathlib
-import re
 import shutil
 import struct
 import subprocess
@@ -75,7 +74,8 @@ def convert(disk, path, *options):
 def fails(done, code, *words):
     """One error line with these words in it or its hint, and nothing on standard output."""
     text = done.stderr.decode()
-    assert done.returncode == code and text.count("error:") == 1 and not done.stdout, (done.returncode, text)
+    assert done.returncode == code and text.count("error:") == text.count("  → ") == 1, (done.returncode, text)
+    assert not done.stdout
     for word in words:
         assert word in text, text
 
@@ -381,7 +381,7 @@ def test_bad_qcow2(msb, made_disk, qcow2, tmp_path):
         return msb("run", str(tmp_path / "bad.qcow2"), "--", "true")
     fails(patched(36, ">I", 0xffffffff), 125, "bad.qcow2", "L1 table")
     fails(patched(20, ">I", 60), 125, "cluster size")
-    fails(patched(24, ">Q", 1 << 61), 125, "L1 table")
+    fails(patched(24, ">Q", 1 << 45), 125, "L1 table")
     fails(patched(32, ">I", 1), 125, "encrypted")
     fails(patched(72, ">Q", 2), 125, "corrupt", "qemu-img check")
     fails(patched(4, ">I", 9), 125, "version 9")
@@ -397,11 +397,11 @@ def test_bad_qcow2(msb, made_disk, qcow2, tmp_path):
 
 @pytest.mark.bad_input
 def test_huge_qcow2(msb, tmp_path):
-    """A disk of 2 EiB in a small file; its size alone takes no memory and no time."""
+    """A disk of 1 EiB in a small file."""
     huge = tmp_path / "huge.qcow2"
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-o", "cluster_size=2M", huge, str(1 << 60)], check=True)
     done = msb("run", str(huge), "--", "true", timeout=30)
-    assert done.returncode == 125 and re.search(rb"error: .*(limit 64 TiB|File too large)", done.stderr), done.stderr
+    fails(done, 125, "huge.qcow2", "64 TiB")
 
 
 def test_disk_without_a_command(msb, raw):
