@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The one list of Debian packages: packages.sh build|test prints names; packages.sh install build [test] installs.
 set -euo pipefail
-build="build-essential meson ninja-build pkg-config python3 musl-tools libarchive-dev libssl-dev libjansson-dev
+build="build-essential meson ninja-build pkg-config python3 musl-tools libssl-dev libjansson-dev
 	libcurl4-openssl-dev zlib1g-dev libzstd-dev libcmocka-dev e2fsprogs qemu-system-x86
 	linux-source-6.12 flex bison bc libelf-dev xz-utils patch util-linux"
 test="python3-pytest mmdebstrap cpio kmod umoci skopeo buildah busybox-static erofs-utils clang libclang-rt-14-dev procps
