@@ -145,7 +145,11 @@ static void check_inode(struct erofs_check *c, uint64_t nid, uint64_t parent, ui
 		CHECK(!blocks ||
 		      (first >= c->len / CHECK_BLOCK && first <= c->total_blocks && blocks <= c->total_blocks - first));
 	} else if (file_type == 7) {
-		CHECK(size && size < CHECK_BLOCK && layout == 2);
+		CHECK(size && size < CHECK_BLOCK);
+		if (layout == 0) { /* a long one, in a block of its own */
+			CHECK(size > 2048 && check_get(p + 16, 4) < c->len / CHECK_BLOCK);
+			check_claim(c, check_get(p + 16, 4) * CHECK_BLOCK, CHECK_BLOCK);
+		}
 	} else {
 		CHECK(!size && layout == 0);
 	}

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// sources: src/image/unpack.c src/image/layer_index.c src/image/tree.c src/image/erofs.c
-// sources: src/base/buf.c src/base/error.c src/base/fd.c src/base/log.c
-// libs: -larchive -lcrypto -lz -lzstd
+// sources: src/image/unpack.c src/image/layer_writer.c src/image/frame_file.c src/image/tar.c src/image/tar_header.c
+// sources: src/image/layer_index.c src/image/tree.c src/image/erofs.c
+// sources: src/base/buf.c src/base/error.c src/base/fd.c src/base/log.c src/base/num.c
+// libs: -lcrypto -lz -lzstd
 /*
- * A layer blob as an archive has it: a tar (checksums are made right first), or anything compressed. What is accepted
- * merges into a file system that passes a strict reader; what is refused leaves no file.
+ * A layer blob as an archive has it: a tar (checksums are made right first), or anything compressed, in pieces. What is
+ * accepted merges into a file system that passes a strict reader, and gives back its tar to the last byte; what is
+ * refused leaves no file.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -17,9 +19,12 @@
 #include "base/fd.h"
 #include "erofs_check.h"
 #include "image/erofs.h"
+#include "image/frame_file.h"
 #include "image/unpack.h"
 
-static char folder[] = "/tmp/fuzz-layer-XXXXXX";
+#define INPUT_MAX (1u << 16)
+
+static char folder[] = "/dev/shm/fuzz-layer-XXXXXX"; /* no disk: layers are synced */
 static int layers = -1;
 
 static void remove_folder(void)
@@ -72,12 +77,44 @@ static unsigned int count_files(void)
 	return n;
 }
 
-/** merge() - The index that was written, to the end. */
-static void merge(const char *diff_id, uint64_t blocks)
+/** open_part() - A file of the layer, which is removed. */
+static int open_part(const char *diff_id, const char *kind)
+{
+	char name[96];
+	int fd;
+
+	snprintf(name, sizeof(name), "%s.%s", diff_id, kind);
+	fd = openat(layers, name, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || unlinkat(layers, name, 0) < 0)
+		abort();
+	return fd;
+}
+
+/** What the tar has to be, and how much of it came. */
+struct expected {
+	const uint8_t *p;
+	size_t n, at;
+};
+
+static int compare(void *arg, const uint8_t *p, size_t n, struct error *err)
+{
+	struct expected *e = arg;
+
+	(void)err;
+	if (n > e->n - e->at || memcmp(e->p + e->at, p, n) != 0)
+		abort();
+	e->at += n;
+	return 0;
+}
+
+/** check_layer() - The tar again, which is known when it came uncompressed; then the merge to the end. */
+static void check_layer(const char *diff_id, uint64_t blocks, struct expected *tar)
 {
 	struct buf index = BUF_INIT(INDEX_BYTES_MAX), out = BUF_INIT(64 << 20);
+	int frame = open_part(diff_id, "frame"), data = open_part(diff_id, "data");
 	struct error err = ERROR_INIT;
 	struct tree t;
+	uint64_t size;
 	char name[96];
 	int rc;
 
@@ -85,8 +122,11 @@ static void merge(const char *diff_id, uint64_t blocks)
 	if (file_read(layers, name, INDEX_BYTES_MAX, &index, NULL) < 0 || !tree_init(&t))
 		abort();
 	unlinkat(layers, name, 0);
-	snprintf(name, sizeof(name), "%s.data", diff_id);
-	unlinkat(layers, name, 0);
+	if (frame_tar_size(frame, &size, NULL) < 0 || size != tar->n ||
+	    frame_replay(frame, data, index.data, index.len, compare, tar, NULL) < 0 || tar->at != tar->n)
+		abort();
+	close(frame);
+	close(data);
 	rc = tree_add_layer(&t, 0, index.data, index.len, &err);
 	if (rc == 0)
 		rc = erofs_write(&t, &blocks, 1, (const uint8_t *)"0123456789abcdef", &out, &err);
@@ -99,32 +139,48 @@ static void merge(const char *diff_id, uint64_t blocks)
 	buf_free(&out);
 }
 
+/** A blob_source: pieces of sizes that the blob itself chooses. */
+struct pieces {
+	const uint8_t *p;
+	size_t n, at;
+};
+
+static ssize_t read_piece(void *arg, void *to, size_t max, struct error *err)
+{
+	struct pieces *s = arg;
+	size_t n = s->n - s->at, piece = s->at < s->n ? 1 + (size_t)s->p[s->at] * s->p[s->n - 1] : 0;
+
+	(void)err;
+	n = n < piece ? n : piece;
+	n = n < max ? n : max;
+	memcpy(to, s->p + s->at, n);
+	s->at += n;
+	return (ssize_t)n;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-	static uint8_t copy[1 << 16];
-	struct member blob = { .size = n };
+	static uint8_t copy[INPUT_MAX];
+	struct pieces pieces = { copy, n, 0 };
+	struct blob_source source = { read_piece, &pieces };
+	struct expected tar = { copy, n, 0 };
+	char diff_id[DIGEST_HEX + 1], note[300];
 	struct error err = ERROR_INIT;
-	uint64_t blocks = 0, bytes = 0;
-	char diff_id[DIGEST_HEX + 1];
-	int fd;
+	uint64_t blocks = 0;
 
 	if (n > sizeof(copy))
 		return 0;
 	open_folder();
 	memcpy(copy, data, n);
 	fix_checksums(copy, n);
-	digest_hex(copy, n, diff_id); /* right for what is not compressed */
-	fd = fd_memfd("fuzz-layer", 0, false);
-	if (fd < 0 || fd_write_full(fd, copy, n) < 0)
-		abort();
-	if (layer_unpack(layers, fd, &blob, NULL, diff_id, &blocks, &bytes, &err) == 0)
-		merge(diff_id, blocks);
+	digest_hex(copy, n, diff_id); /* right for what is not compressed; the rest is decompressed, and refused */
+	if (layer_unpack(layers, &source, NULL, diff_id, &blocks, note, &err) == 0)
+		check_layer(diff_id, blocks, &tar);
 	else if (!err.code)
 		abort();
 	if (count_files() != 0)
 		abort();
-	close(fd);
 	return 0;
 }

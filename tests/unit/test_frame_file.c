@@ -27,9 +27,13 @@ static int layers = -1;
 static int setup(void **state)
 {
 	(void)state;
-	snprintf(folder, sizeof(folder), "/tmp/msb-frame.XXXXXX");
-	if (!mkdtemp(folder))
-		return -1;
+	/* No disk where that can be had: every layer is synced. */
+	snprintf(folder, sizeof(folder), "/dev/shm/msb-frame.XXXXXX");
+	if (!mkdtemp(folder)) {
+		snprintf(folder, sizeof(folder), "/tmp/msb-frame.XXXXXX");
+		if (!mkdtemp(folder))
+			return -1;
+	}
 	layers = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return layers < 0 ? -1 : 0;
 }
@@ -417,5 +421,5 @@ int main(void)
 		cmocka_unit_test(hostile),     cmocka_unit_test(damaged),  cmocka_unit_test(sink_fails),
 	};
 
-	return cmocka_run_group_tests_name("frame", tests, setup, teardown);
+	return cmocka_run_group_tests_name("frame_file", tests, setup, teardown);
 }
