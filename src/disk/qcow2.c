@@ -18,12 +18,12 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <zlib.h>
 
 #include "base/fd.h"
 #include "base/reader.h"
 #include "disk/disk.h"
 #include "disk/file_io.h"
-#include "disk/inflate.h"
 
 #define MAGIC 0x514649fbu /* "QFI\xfb" */
 #define HEADER_V2 72
@@ -292,6 +292,21 @@ static int find_cluster(struct qcow2 *q, uint64_t index, enum where *where, uint
 	return *at & (cluster_bytes(q) - 1) || *at >= q->file_bytes ? -EIO : 0;
 }
 
+/** unpack_cluster() - A raw DEFLATE stream until the cluster is full; the stream may go on after that. */
+static bool unpack_cluster(const uint8_t *in, size_t in_len, uint8_t *out, size_t out_len)
+{
+	z_stream z = {
+		.next_in = (uint8_t *)(uintptr_t)in, .avail_in = (unsigned int)in_len,
+		.next_out = out, .avail_out = (unsigned int)out_len,
+	};
+
+	if (inflateInit2(&z, -MAX_WBITS) != Z_OK)
+		return false;
+	inflate(&z, Z_FINISH);
+	inflateEnd(&z);
+	return z.avail_out == 0;
+}
+
 /** unpack() - The cluster of a compressed entry, through the cache. Return: 0 or -errno. */
 static int unpack(struct qcow2 *q, uint64_t entry, const uint8_t **cluster)
 {
@@ -312,7 +327,7 @@ static int unpack(struct qcow2 *q, uint64_t entry, const uint8_t **cluster)
 	if (hit)
 		return 0;
 	got = fd_pread_full(q->fd, q->packed, n, (off_t)offset);
-	if (got > 0 && inflate_block(q->packed, (size_t)got, to, cluster_bytes(q)))
+	if (got > 0 && unpack_cluster(q->packed, (size_t)got, to, cluster_bytes(q)))
 		return 0;
 	cache_forget(slot);
 	return -EIO;

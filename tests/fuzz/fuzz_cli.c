@@ -1,9 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-<<<<<<< HEAD
-// sources: src/cli/parse.c src/cli/root_disk.c src/cli/units.c src/base/num.c src/base/buf.c src/base/error.c src/base/log.c
-=======
-// sources: src/base/nearest.c src/cli/parse.c src/cli/units.c src/base/num.c src/base/buf.c src/base/error.c src/base/log.c
->>>>>>> refs/heads/pulltests
+// sources: src/cli/parse.c src/cli/root_disk.c src/cli/units.c src/base/num.c src/base/buf.c src/base/error.c src/base/log.c src/base/nearest.c
 // sources: src/proto/message.c src/proto/cbor.c
 /*
  * The input is a command line, one argument a line. What is parsed keeps to the table's limits, every word, tail and

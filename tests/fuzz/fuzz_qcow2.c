@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// sources: src/disk/qcow2.c src/disk/inflate.c src/disk/file_io.c src/disk/disk.c
+// sources: src/disk/qcow2.c src/disk/file_io.c src/disk/disk.c
+// libs: -lz
 // sources: src/base/error.c src/base/log.c src/base/fd.c src/base/buf.c
 /*
  * The input is a file that claims to be a qcow2 image. What opens is read at both ends and at places that the last
