@@ -51,15 +51,18 @@ static const struct entry {
 /* Known, not there yet: a clear answer instead of a wrong guess. */
 static const char *const later[] = {
 	"create", "start", "stop", "restart", "rm", "remove", "exec", "shell", "ls", "list", "ps", "status", "inspect",
-	"metrics", "logs", "cp", "copy", "modify", "mod", "ping", "touch", "volume", "vol",
-	"snapshot", "snap", "ssh", "install", "uninstall", "self", "update", "upgrade", "context", "ctx", "build", "push",
+	"metrics", "logs", "cp", "copy", "modify", "mod", "ping", "touch", "volume", "vol", "snapshot", "snap", "ssh",
+	"install", "uninstall", "self", "update", "upgrade", "context", "ctx", "build", "push",
 };
 
 /** top_help() - Bare msb, --help. */
 static int top_help(void)
 {
 	static const char *const titles[GROUPS] = {
-		[SANDBOXES] = "Sandboxes", [IMAGES] = "Images", [REGISTRIES] = "Registries", [HOST] = "This host",
+		[SANDBOXES] = "Sandboxes",
+		[IMAGES] = "Images",
+		[REGISTRIES] = "Registries",
+		[HOST] = "This host",
 	};
 
 	printf("msb runs commands in microVMs made from OCI images.\n\nUsage: msb COMMAND [OPTIONS]\n");

@@ -68,12 +68,14 @@ static int prune(const char *name, const char *summary, bool templates, int argc
 		return 0;
 	}
 	if (p.extra_count || (format && strcmp(format, "json") != 0)) {
-		err_set(&err, ERR_USAGE, 0, p.extra_count ? "%s: unexpected \"%s\"" : "%s: --format: \"%s\" is not json", name,
+		err_set(&err, ERR_USAGE, 0,
+			p.extra_count ? "%s: unexpected \"%s\"" : "%s: --format: \"%s\" is not json", name,
 			p.extra_count ? p.extra[0] : format);
 		return usage_error(&err);
 	}
-	status = confirm(yes, name, all ? "every cached image and what interrupted pulls left" :
-					  "layers that no image needs and what interrupted pulls left");
+	status = confirm(yes, name,
+			 all ? "every cached image and what interrupted pulls left"
+			     : "layers that no image needs and what interrupted pulls left");
 	if (status)
 		return status;
 	if (engine_paths(&paths, ENGINE_WRITE, &err) < 0 || engine_prune(&paths, all, templates, &r, &err) < 0) {
@@ -87,13 +89,15 @@ static int prune(const char *name, const char *summary, bool templates, int argc
 		return 1;
 	}
 	if (format)
-		printf("{\n  \"image_refs_removed\": %llu,\n  \"manifests_removed\": %llu,\n  \"layers_removed\": %llu,\n"
+		printf("{\n  \"image_refs_removed\": %llu,\n  \"manifests_removed\": %llu,\n  \"layers_removed\": "
+		       "%llu,\n"
 		       "  \"partial_downloads_removed\": %llu,\n  \"bytes_reclaimed\": %llu\n}\n",
 		       (unsigned long long)r.references, (unsigned long long)r.manifests, (unsigned long long)r.layers,
 		       (unsigned long long)r.parts, (unsigned long long)r.bytes);
 	else if (!quiet)
-		fprintf(stderr, "✓ Removed %llu images, %llu layers, %llu partial downloads: %s\n", (unsigned long long)r.references,
-			(unsigned long long)r.layers, (unsigned long long)r.parts, size_text(r.bytes, size));
+		fprintf(stderr, "✓ Removed %llu images, %llu layers, %llu partial downloads: %s\n",
+			(unsigned long long)r.references, (unsigned long long)r.layers, (unsigned long long)r.parts,
+			size_text(r.bytes, size));
 	return 0;
 }
 
@@ -111,7 +115,8 @@ int command_system_df(int argc, char **argv)
 {
 	static const char *format;
 	static const struct option_row rows[] = { { 0, "format", "json", "print JSON", OPTION_STRING, &format, 0, 0 } };
-	static const struct command help = { "system df", "Show what takes disk space, as allocated.", "[--format json]", NULL };
+	static const struct command help = { "system df", "Show what takes disk space, as allocated.",
+					     "[--format json]", NULL };
 	struct usage_row list[USAGE_ROWS_MAX];
 	struct engine_paths paths;
 	struct error err = ERROR_INIT;
@@ -125,7 +130,8 @@ int command_system_df(int argc, char **argv)
 		return 0;
 	}
 	if (p.extra_count || (format && strcmp(format, "json") != 0)) {
-		err_set(&err, ERR_USAGE, 0, p.extra_count ? "system df: unexpected \"%s\"" : "--format: \"%s\" is not json",
+		err_set(&err, ERR_USAGE, 0,
+			p.extra_count ? "system df: unexpected \"%s\"" : "--format: \"%s\" is not json",
 			p.extra_count ? p.extra[0] : format);
 		return usage_error(&err);
 	}
@@ -139,9 +145,10 @@ int command_system_df(int argc, char **argv)
 		char size[24], free[24];
 
 		if (format)
-			printf("%s\n  {\"type\": \"%s\", \"count\": %llu, \"size_bytes\": %llu, \"reclaimable_bytes\": %llu}",
-			       i ? "," : "[", list[i].name, (unsigned long long)list[i].count, (unsigned long long)list[i].bytes,
-			       (unsigned long long)list[i].reclaimable);
+			printf("%s\n  {\"type\": \"%s\", \"count\": %llu, \"size_bytes\": %llu, \"reclaimable_bytes\": "
+			       "%llu}",
+			       i ? "," : "[", list[i].name, (unsigned long long)list[i].count,
+			       (unsigned long long)list[i].bytes, (unsigned long long)list[i].reclaimable);
 		else
 			printf("%-18s    %5llu    %-10s    %s\n", list[i].name, (unsigned long long)list[i].count,
 			       size_text(list[i].bytes, size), size_text(list[i].reclaimable, free));

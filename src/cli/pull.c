@@ -34,7 +34,8 @@ int command_pull(int argc, char **argv)
 	static const struct option_row rows[] = {
 		{ 'f', "force", NULL, "fetch again what is here already", OPTION_FLAG, &force, 0, 0 },
 		{ 'q', "quiet", NULL, "no progress", OPTION_FLAG, &quiet, 0, 0 },
-		{ 0, "insecure", NULL, "plain HTTP and unchecked certificates are good enough", OPTION_FLAG, &insecure, 0, 0 },
+		{ 0, "insecure", NULL, "plain HTTP and unchecked certificates are good enough", OPTION_FLAG, &insecure,
+		  0, 0 },
 		{ 0, "ca-certs", "FILE", "trust these certificates (PEM) too", OPTION_LIST, &certs, 0, 0 },
 	};
 	static const struct command help = { "pull", "Fetch an image from its registry.", "[OPTIONS] IMAGE", NULL };
@@ -63,8 +64,12 @@ int command_pull(int argc, char **argv)
 	if (!with_paths(&paths, ENGINE_WRITE, &status))
 		return status;
 	engine_sweep(&paths);
-	spec = (struct pull_spec){ .reference = p.words[0], .quiet = quiet, .again = force, .insecure = insecure,
-				   .ca_certs = certs.item, .ca_cert_count = certs.count };
+	spec = (struct pull_spec){ .reference = p.words[0],
+				   .quiet = quiet,
+				   .again = force,
+				   .insecure = insecure,
+				   .ca_certs = certs.item,
+				   .ca_cert_count = certs.count };
 	return engine_pull(&paths, &spec, &err) < 0 ? report(&err) : 0;
 }
 
@@ -77,7 +82,8 @@ int command_save(int argc, char **argv)
 		{ 'o', "output", "FILE", "write to a file (standard output)", OPTION_STRING, &output, 0, 0 },
 		{ 'q', "quiet", NULL, "print nothing", OPTION_FLAG, &quiet, 0, 0 },
 	};
-	static const struct command help = { "save", "Write images to an archive that msb load, docker load and skopeo read.",
+	static const struct command help = { "save",
+					     "Write images to an archive that msb load, docker load and skopeo read.",
 					     "[OPTIONS] IMAGE...", NULL };
 	struct engine_paths paths;
 	struct error err = ERROR_INIT;
@@ -92,7 +98,8 @@ int command_save(int argc, char **argv)
 		return 0;
 	}
 	if (p.word_count == 0 || p.extra_count) {
-		err_set(&err, ERR_USAGE, 0, p.extra_count ? "save: more than %zu images" : "save: which image?", ARRAY_LEN(p.words));
+		err_set(&err, ERR_USAGE, 0, p.extra_count ? "save: more than %zu images" : "save: which image?",
+			ARRAY_LEN(p.words));
 		return usage_error(&err);
 	}
 	if (format && strcmp(format, "docker") != 0 && strcmp(format, "oci") != 0) {
@@ -125,8 +132,10 @@ int command_image_import(int argc, char **argv)
 		{ 't', "tag", "REF", "name for the image (needed)", OPTION_LIST, &tags, 0, 0 },
 		{ 'q', "quiet", NULL, "print nothing", OPTION_FLAG, &quiet, 0, 0 },
 	};
-	static const struct command help = { "image import", "Make an image of a root file system: a directory, a tar, or - for standard input.",
-					     "DIR|TAR -t NAME", NULL };
+	static const struct command help = {
+		"image import", "Make an image of a root file system: a directory, a tar, or - for standard input.",
+		"DIR|TAR -t NAME", NULL
+	};
 	struct engine_paths paths;
 	struct error err = ERROR_INIT;
 	char name[REFERENCE_MAX];
@@ -144,7 +153,8 @@ int command_image_import(int argc, char **argv)
 		if (p.extra_count)
 			err_set(&err, ERR_USAGE, 0, "image import: unexpected \"%s\"", p.extra[0]);
 		else
-			err_set(&err, ERR_USAGE, 0, p.word_count ? "image import: which name? (-t NAME)" : "image import: of what?");
+			err_set(&err, ERR_USAGE, 0,
+				p.word_count ? "image import: which name? (-t NAME)" : "image import: of what?");
 		err_hint(&err, "msb image import ./rootfs -t mine:1");
 		return usage_error(&err);
 	}
@@ -168,7 +178,8 @@ int command_image_inspect(int argc, char **argv)
 {
 	static const char *format;
 	static const struct option_row rows[] = { { 0, "format", "json", "print JSON", OPTION_STRING, &format, 0, 0 } };
-	static const struct command help = { "image inspect", "Show what an image says of itself.", "[--format json] IMAGE", NULL };
+	static const struct command help = { "image inspect", "Show what an image says of itself.",
+					     "[--format json] IMAGE", NULL };
 	struct engine_paths paths;
 	struct error err = ERROR_INIT;
 	char name[REFERENCE_MAX];
@@ -182,7 +193,8 @@ int command_image_inspect(int argc, char **argv)
 		return 0;
 	}
 	if (p.word_count != 1 || p.extra_count) {
-		err_set(&err, ERR_USAGE, 0, p.extra_count ? "image inspect: unexpected \"%s\"" : "image inspect: which image?",
+		err_set(&err, ERR_USAGE, 0,
+			p.extra_count ? "image inspect: unexpected \"%s\"" : "image inspect: which image?",
 			p.extra_count ? p.extra[0] : "");
 		return usage_error(&err);
 	}

@@ -68,12 +68,15 @@ int command_registry_login(int argc, char **argv)
 	static bool from_stdin, no_verify, insecure;
 	static const struct option_row rows[] = {
 		{ 'u', "username", "USER", "who you are there", OPTION_STRING, &user, 0, 0 },
-		{ 0, "password-stdin", NULL, "read the password or token from standard input", OPTION_FLAG, &from_stdin, 0, 0 },
+		{ 0, "password-stdin", NULL, "read the password or token from standard input", OPTION_FLAG, &from_stdin,
+		  0, 0 },
 		{ 0, "no-verify", NULL, "store it without asking the registry", OPTION_FLAG, &no_verify, 0, 0 },
-		{ 0, "insecure", NULL, "plain HTTP and unchecked certificates are good enough", OPTION_FLAG, &insecure, 0, 0 },
+		{ 0, "insecure", NULL, "plain HTTP and unchecked certificates are good enough", OPTION_FLAG, &insecure,
+		  0, 0 },
 		{ 0, "ca-certs", "FILE", "trust these certificates (PEM) too", OPTION_LIST, &certs, 0, 0 },
 	};
-	static const struct command help = { "registry login", "Store a name and password for a registry, after trying them there.",
+	static const struct command help = { "registry login",
+					     "Store a name and password for a registry, after trying them there.",
 					     "HOST -u USER [--password-stdin]", NULL };
 	const char *words[2 * ARGS_LIST_MAX + 8];
 	struct error err = ERROR_INIT;
@@ -128,7 +131,8 @@ int command_registry_login(int argc, char **argv)
 
 int command_registry_logout(int argc, char **argv)
 {
-	static const struct command help = { "registry logout", "Forget the name and password stored for a registry.", "HOST", NULL };
+	static const struct command help = { "registry logout", "Forget the name and password stored for a registry.",
+					     "HOST", NULL };
 	struct engine_paths paths;
 	struct error err = ERROR_INIT;
 	struct parsed p;
@@ -150,7 +154,8 @@ int command_registry_logout(int argc, char **argv)
 
 int command_registry_ls(int argc, char **argv)
 {
-	static const struct command help = { "registry ls", "List the registries for which there are credentials.", "", NULL };
+	static const struct command help = { "registry ls", "List the registries for which there are credentials.", "",
+					     NULL };
 	struct engine_paths paths;
 	struct error err = ERROR_INIT;
 	struct parsed p;

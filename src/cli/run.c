@@ -42,7 +42,8 @@ static const struct option_row rows[] = {
 	{ 0, "rlimit", "NAME=SOFT[:HARD]", "resource limit of the command (nofile=1024)", OPTION_LIST, &o.rlimits, 0,
 	  0 },
 	{ 0, "pull", "POLICY", "always, if-missing or never (if-missing)", OPTION_STRING, &o.pull, 0, 0 },
-	{ 0, "insecure", NULL, "pull: plain HTTP and unchecked certificates are good enough", OPTION_FLAG, &o.insecure, 0, 0 },
+	{ 0, "insecure", NULL, "pull: plain HTTP and unchecked certificates are good enough", OPTION_FLAG, &o.insecure,
+	  0, 0 },
 	{ 0, "ca-certs", "FILE", "pull: trust these certificates (PEM) too", OPTION_LIST, &o.ca_certs, 0, 0 },
 	{ 0, "root-disk", "SPEC", "what the sandbox writes to; see below (4G)", OPTION_STRING, &o.root_disk, 0, 0 },
 	{ 0, "oci-upper-size", "SIZE", NULL, OPTION_SIZE, &o.upper_size, ROOT_DISK_MIB_MIN, ROOT_DISK_MIB_MAX },
@@ -120,7 +121,9 @@ static int choose(enum hypervisor_choice *out, struct error *err)
 /** choose_policy() - --pull. */
 static int choose_policy(enum pull_policy *out, struct error *err)
 {
-	static const char *const names[] = { [PULL_IF_MISSING] = "if-missing", [PULL_ALWAYS] = "always", [PULL_NEVER] = "never" };
+	static const char *const names[] = {
+		[PULL_IF_MISSING] = "if-missing", [PULL_ALWAYS] = "always", [PULL_NEVER] = "never"
+	};
 
 	*out = PULL_IF_MISSING;
 	for (size_t i = 0; o.pull && i < ARRAY_LEN(names); i++) {
@@ -343,8 +346,9 @@ int command_run(int argc, char **argv)
 	if (ioctl(STDIN_FILENO, TIOCGWINSZ, &w) < 0 || !w.ws_row || !w.ws_col)
 		w = (struct winsize){ .ws_row = 24, .ws_col = 80 };
 	spec.image = p.words[0];
-	spec.pull_spec = (struct pull_spec){ .quiet = o.quiet, .insecure = o.insecure, .ca_certs = o.ca_certs.item,
-					     .ca_cert_count = o.ca_certs.count };
+	spec.pull_spec = (struct pull_spec){
+		.quiet = o.quiet, .insecure = o.insecure, .ca_certs = o.ca_certs.item, .ca_cert_count = o.ca_certs.count
+	};
 	spec.command = p.tail;
 	spec.command_count = p.tail_count;
 	spec.memory_mib = o.memory;

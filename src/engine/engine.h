@@ -22,21 +22,21 @@ enum root_disk_clone { ROOT_DISK_CLONE_AUTO, ROOT_DISK_CLONE_COPY, ROOT_DISK_CLO
 /** What an image's sandbox writes to (--root-disk). */
 struct root_disk {
 	enum root_disk_kind kind;
-	uint64_t size_mib;		/* managed, flat: 0: 4096; tmpfs: 0: half the memory */
-	enum root_disk_clone clone;	/* flat: how the empty disk is made from its template */
-	const char *path;		/* file: borrowed */
-	bool qcow2;			/* file: its format; raw files are written in place */
+	uint64_t size_mib;	    /* managed, flat: 0: 4096; tmpfs: 0: half the memory */
+	enum root_disk_clone clone; /* flat: how the empty disk is made from its template */
+	const char *path;	    /* file: borrowed */
+	bool qcow2;		    /* file: its format; raw files are written in place */
 };
 
 enum hypervisor_choice { HYPERVISOR_CHOICE_AUTO, HYPERVISOR_CHOICE_KVM, HYPERVISOR_CHOICE_QEMU };
 
 /** Where things are; see engine_paths(). All absolute, NUL-terminated. */
 struct engine_paths {
-	char home[1024];    /* MSB_HOME, default ~/.microsandbox; made 0700 when missing */
-	char kernel[1024];  /* guest kernel: MSB_LIBKRUNFW_PATH, else HOME/lib/libkrunfw-*.vmlinux (newest), else the
-			     * build cache; "" when none was found */
-	char qemu[1024];    /* MSB_QEMU_PATH, else qemu-system-x86_64 on PATH; "" when none */
-	char helper[1024];  /* msb-image beside the msb program (symlinks resolved), "" when missing */
+	char home[1024];     /* MSB_HOME, default ~/.microsandbox; made 0700 when missing */
+	char kernel[1024];   /* guest kernel: MSB_LIBKRUNFW_PATH, else HOME/lib/libkrunfw-*.vmlinux (newest), else the
+			      * build cache; "" when none was found */
+	char qemu[1024];     /* MSB_QEMU_PATH, else qemu-system-x86_64 on PATH; "" when none */
+	char helper[1024];   /* msb-image beside the msb program (symlinks resolved), "" when missing */
 	char registry[1024]; /* msb-registry, likewise */
 };
 
@@ -62,43 +62,43 @@ enum pull_policy { PULL_IF_MISSING, PULL_ALWAYS, PULL_NEVER };
 
 /** What `run` needs to know; strings and arrays are borrowed. Zero means: the default. */
 struct run_spec {
-	const char *image;		/* as typed: a reference, or the path of a disk image */
+	const char *image; /* as typed: a reference, or the path of a disk image */
 	enum pull_policy pull;
-	struct pull_spec pull_spec;	/* how to pull; reference is filled in */
+	struct pull_spec pull_spec; /* how to pull; reference is filled in */
 	struct root_disk root_disk;
-	char *const *command;		/* words after --; may be empty */
+	char *const *command; /* words after --; may be empty */
 	size_t command_count;
-	uint64_t memory_mib;		/* 0: RUN_MEMORY_MIB */
-	unsigned int cpus;		/* 0: 1 */
-	const char *const *env;		/* KEY=VALUE */
+	uint64_t memory_mib;	/* 0: RUN_MEMORY_MIB */
+	unsigned int cpus;	/* 0: 1 */
+	const char *const *env; /* KEY=VALUE */
 	size_t env_count;
 	const char *workdir, *user, *hostname, *shell;
-	const char *entrypoint;		/* NULL: the image's; "" : none */
+	const char *entrypoint; /* NULL: the image's; "" : none */
 	const struct msg_rlimit *rlimits;
 	size_t rlimit_count;
 	bool interactive; /* stdin is a terminal and --no-tty was not given: empty command means a shell */
-	bool tty;			/* give the command a pty */
-	bool stdin_open;		/* false: /dev/null */
+	bool tty;	  /* give the command a pty */
+	bool stdin_open;  /* false: /dev/null */
 	uint16_t rows, cols;
-	const char *term;		/* TERM for the pty, NULL: xterm */
+	const char *term; /* TERM for the pty, NULL: xterm */
 	enum hypervisor_choice hypervisor;
-	int progress_fd;		/* reserved, -1 */
+	int progress_fd; /* reserved, -1 */
 };
 
 /** A started command: the CLI now pumps frames (proto/frame.h, session side) over fd until FRAME_EXITED. */
 struct run_session {
-	int fd;			    /* SOCK_STREAM, non-blocking: session frames */
-	int control_fd;		    /* engine's own: the supervisor; closing it ends the sandbox */
-	int supervisor_pid;	    /* engine's own */
-	char name[64];		    /* of the ephemeral sandbox */
-	char sandbox_dir[1200];	    /* removed by engine_run_finish() whatever happened */
+	int fd;			/* SOCK_STREAM, non-blocking: session frames */
+	int control_fd;		/* engine's own: the supervisor; closing it ends the sandbox */
+	int supervisor_pid;	/* engine's own */
+	char name[64];		/* of the ephemeral sandbox */
+	char sandbox_dir[1200]; /* removed by engine_run_finish() whatever happened */
 	bool on_qemu;
 	bool note_fallback; /* auto fell back to QEMU, and this boot and user was not told yet (marker is set now) */
-	char fallback_reason[200];  /* why KVM was not used */
-	bool orderly;	     /* a disk outlives the sandbox: its end takes the time of a shutdown */
+	char fallback_reason[200]; /* why KVM was not used */
+	bool orderly;		   /* a disk outlives the sandbox: its end takes the time of a shutdown */
 	bool nothing_to_run; /* no command and not interactive: nothing was started; exit status 0 after a warning */
-	bool exited;		    /* set by the caller when FRAME_EXITED arrived: finish need not ask why it ended */
-	char stage[32];		    /* where a failure happened: "image", "boot"... */
+	bool exited;	     /* set by the caller when FRAME_EXITED arrived: finish need not ask why it ended */
+	char stage[32];	     /* where a failure happened: "image", "boot"... */
 };
 
 /**
@@ -131,28 +131,32 @@ int engine_load(const struct engine_paths *paths, const char *path, const char *
 		bool quiet, struct error *err);
 
 /**
- * engine_pull() - An image from its registry into the store; "up to date" after one question when nothing changed. Progress on
- * standard error unless quiet. Return: 0; ERR_CANCELLED; else a failure; its text is empty when it was printed.
+ * engine_pull() - An image from its registry into the store; "up to date" after one question when nothing changed.
+ * Progress on standard error unless quiet. Return: 0; ERR_CANCELLED; else a failure; its text is empty when it was
+ * printed.
  */
 int engine_pull(const struct engine_paths *paths, const struct pull_spec *spec, struct error *err);
 /** engine_save() - An archive of images to a file, or to standard output (path NULL). Return: as engine_pull(). */
-int engine_save(const struct engine_paths *paths, const char *const *references, size_t count, bool oci, const char *path,
-		struct error *err);
+int engine_save(const struct engine_paths *paths, const char *const *references, size_t count, bool oci,
+		const char *path, struct error *err);
 /** engine_image_inspect() - Print what an image says of itself. Return: as engine_pull(). */
 int engine_image_inspect(const struct engine_paths *paths, const char *reference, bool json, struct error *err);
 /** engine_import() - A root file system, directory or tar (NULL: standard input), as an image of one layer. */
-int engine_import(const struct engine_paths *paths, const char *path, const char *const *tags, size_t tag_count, bool quiet,
-		  struct error *err);
+int engine_import(const struct engine_paths *paths, const char *path, const char *const *tags, size_t tag_count,
+		  bool quiet, struct error *err);
 /** engine_registry() - Run msb-registry with these words (login, logout, ls). @input: its standard input, -1: ours. */
-int engine_registry(const struct engine_paths *paths, const char *const *words, size_t count, int input, struct error *err);
+int engine_registry(const struct engine_paths *paths, const char *const *words, size_t count, int input,
+		    struct error *err);
 
 struct prune_result {
 	uint64_t references, manifests, layers, parts, bytes; /* bytes as allocated on the disk */
 	bool busy;					      /* nothing was removed: somebody is adding images */
 };
 
-/** engine_prune() - Remove what nobody needs. @all: images too; @templates: empty disks kept for the next sandbox too */
-int engine_prune(const struct engine_paths *paths, bool all, bool templates, struct prune_result *out, struct error *err);
+/** engine_prune() - Remove what nobody needs. @all: images too; @templates: empty disks kept for the next sandbox too
+ */
+int engine_prune(const struct engine_paths *paths, bool all, bool templates, struct prune_result *out,
+		 struct error *err);
 
 #define USAGE_ROWS_MAX 8
 
@@ -162,6 +166,7 @@ struct usage_row {
 	uint64_t count, bytes, reclaimable;
 };
 
-int engine_usage(const struct engine_paths *paths, struct usage_row rows[USAGE_ROWS_MAX], size_t *count, struct error *err);
+int engine_usage(const struct engine_paths *paths, struct usage_row rows[USAGE_ROWS_MAX], size_t *count,
+		 struct error *err);
 
 #endif

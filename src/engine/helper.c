@@ -122,8 +122,8 @@ static int judge(const char *program, int status, struct error *err)
 	    (WTERMSIG(status) == SIGINT || WTERMSIG(status) == SIGTERM || WTERMSIG(status) == SIGHUP))
 		return err_set(err, ERR_CANCELLED, 0, "interrupted; nothing was changed");
 	if (WIFSIGNALED(status)) {
-		err_set(err, ERR_INTERNAL, 0, "%s was ended by signal %d (%s); nothing was kept", name, WTERMSIG(status),
-			strsignal(WTERMSIG(status)));
+		err_set(err, ERR_INTERNAL, 0, "%s was ended by signal %d (%s); nothing was kept", name,
+			WTERMSIG(status), strsignal(WTERMSIG(status)));
 		return err_hint(err, "see whether a limit did it: ulimit -a, or dmesg when memory ran out");
 	}
 	/* The program has printed its own error; an empty text tells the caller not to print a second one. */

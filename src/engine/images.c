@@ -23,7 +23,8 @@ static int need(const char *path, const char *name, const char *what, struct err
 }
 
 /** begin() - msb-image VERB. */
-static int begin(struct helper_line *line, const struct engine_paths *paths, const char *verb, bool quiet, struct error *err)
+static int begin(struct helper_line *line, const struct engine_paths *paths, const char *verb, bool quiet,
+		 struct error *err)
 {
 	*line = (struct helper_line){ .count = 0 };
 	helper_add(line, paths->helper);
@@ -33,8 +34,8 @@ static int begin(struct helper_line *line, const struct engine_paths *paths, con
 	return need(paths->helper, "msb-image", "reads images", err);
 }
 
-int engine_load(const struct engine_paths *paths, const char *path, const char *const *tags, size_t tag_count, bool quiet,
-		struct error *err)
+int engine_load(const struct engine_paths *paths, const char *path, const char *const *tags, size_t tag_count,
+		bool quiet, struct error *err)
 {
 	static struct helper_line line;
 
@@ -69,8 +70,8 @@ int engine_pull(const struct engine_paths *paths, const struct pull_spec *spec, 
 	return helper_run(&line, &network, -1, err);
 }
 
-int engine_save(const struct engine_paths *paths, const char *const *references, size_t count, bool oci, const char *path,
-		struct error *err)
+int engine_save(const struct engine_paths *paths, const char *const *references, size_t count, bool oci,
+		const char *path, struct error *err)
 {
 	static struct helper_line line;
 
@@ -118,7 +119,8 @@ static int start_tar(const char *dir, pid_t *pid, struct error *err)
 		sigprocmask(SIG_SETMASK, &none, NULL);
 		dup2(out[1], STDOUT_FILENO);
 		execlp("tar", "tar", "--format=pax", "--numeric-owner", "--sort=name", "--xattrs", "--xattrs-include=*",
-		       "--pax-option=delete=atime,delete=ctime", "--one-file-system", "-C", dir, "-cf", "-", ".", (char *)NULL);
+		       "--pax-option=delete=atime,delete=ctime", "--one-file-system", "-C", dir, "-cf", "-", ".",
+		       (char *)NULL);
 		_exit(127);
 	}
 	close(out[1]);
@@ -148,8 +150,8 @@ static int import_directory(struct helper_line *line, const char *dir, struct er
 	return rc;
 }
 
-int engine_import(const struct engine_paths *paths, const char *path, const char *const *tags, size_t tag_count, bool quiet,
-		  struct error *err)
+int engine_import(const struct engine_paths *paths, const char *path, const char *const *tags, size_t tag_count,
+		  bool quiet, struct error *err)
 {
 	static struct helper_line line;
 	struct stat st;
@@ -168,7 +170,8 @@ int engine_import(const struct engine_paths *paths, const char *path, const char
 	return helper_run(&line, NULL, -1, err);
 }
 
-int engine_registry(const struct engine_paths *paths, const char *const *words, size_t count, int input, struct error *err)
+int engine_registry(const struct engine_paths *paths, const char *const *words, size_t count, int input,
+		    struct error *err)
 {
 	static struct helper_line line;
 

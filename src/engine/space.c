@@ -56,7 +56,8 @@ static void remove_templates(int home, uint64_t *bytes)
 		closedir(dir);
 }
 
-int engine_prune(const struct engine_paths *paths, bool all, bool templates, struct prune_result *out, struct error *err)
+int engine_prune(const struct engine_paths *paths, bool all, bool templates, struct prune_result *out,
+		 struct error *err)
 {
 	_cleanup_fd_ int home = -1;
 	struct image_store *store = open_store(paths, &home, err);
@@ -79,8 +80,8 @@ int engine_prune(const struct engine_paths *paths, bool all, bool templates, str
 	/* Removing the last reference of an image collects too: what went is the difference. */
 	out->layers = before.layers + before.unused_layers - after.layers - after.unused_layers;
 	out->manifests = before.manifests - after.manifests;
-	out->bytes = before.layer_bytes + before.unused_bytes + before.part_bytes + before.metadata_bytes - after.layer_bytes -
-		     after.unused_bytes - after.part_bytes - after.metadata_bytes;
+	out->bytes = before.layer_bytes + before.unused_bytes + before.part_bytes + before.metadata_bytes -
+		     after.layer_bytes - after.unused_bytes - after.part_bytes - after.metadata_bytes;
 	if (templates)
 		remove_templates(home, &out->bytes);
 	return 0;
@@ -112,7 +113,8 @@ static uint64_t allocated(int parent, const char *name, int depth, uint64_t *ent
 	return sum;
 }
 
-int engine_usage(const struct engine_paths *paths, struct usage_row rows[USAGE_ROWS_MAX], size_t *count, struct error *err)
+int engine_usage(const struct engine_paths *paths, struct usage_row rows[USAGE_ROWS_MAX], size_t *count,
+		 struct error *err)
 {
 	_cleanup_fd_ int home = -1;
 	struct image_store *store = open_store(paths, &home, err);

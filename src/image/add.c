@@ -100,7 +100,8 @@ static void make_uuid(const char *digest, uint8_t uuid[16])
 	for (int i = 0; i < 16; i++) {
 		static const char digits[] = "0123456789abcdef";
 
-		uuid[i] = (uint8_t)((strchr(digits, hex[2 * i]) - digits) << 4 | (strchr(digits, hex[2 * i + 1]) - digits));
+		uuid[i] = (uint8_t)((strchr(digits, hex[2 * i]) - digits) << 4 |
+				    (strchr(digits, hex[2 * i + 1]) - digits));
 	}
 }
 
@@ -145,8 +146,8 @@ static int put_text(const struct adder *a, const char *digest, const char *kind,
 	return file_write_atomic(a->cache, name, b->data, b->len, 0600, err);
 }
 
-int image_add(const struct adder *a, struct record *r, const char *digest, const struct buf *config, const struct buf *manifest,
-	      struct error *err)
+int image_add(const struct adder *a, struct record *r, const char *digest, const struct buf *config,
+	      const struct buf *manifest, struct error *err)
 {
 	struct buf out = BUF_INIT(RECORD_BYTES_MAX);
 	int rc = 0;
@@ -154,7 +155,8 @@ int image_add(const struct adder *a, struct record *r, const char *digest, const
 	r->img.size_bytes = 0;
 	for (uint32_t i = 0; i < r->img.layer_count; i++) {
 		if (!layer_known(a, r->img.layers[i], &r->layer_blocks[i]))
-			return err_set(err, ERR_NOT_FOUND, 0, "layer %.12s vanished from the image cache", r->img.layers[i]);
+			return err_set(err, ERR_NOT_FOUND, 0, "layer %.12s vanished from the image cache",
+				       r->img.layers[i]);
 		r->img.size_bytes += r->layer_blocks[i] * INDEX_BLOCK;
 	}
 	rc = build_meta(a, r, digest, err);

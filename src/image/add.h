@@ -21,8 +21,8 @@ void adder_close(struct adder *a, bool collect);
 bool layer_known(const struct adder *a, const char *diff_id, uint64_t *blocks);
 
 /**
- * layer_lock() - Take the layer's lock: the file .<diff_id>.part, which also keeps the compressed bytes of a download that
- * was broken off. Blocks while another process has it. Return: owned fd of that file, or a negative code.
+ * layer_lock() - Take the layer's lock: the file .<diff_id>.part, which also keeps the compressed bytes of a download
+ * that was broken off. Blocks while another process has it. Return: owned fd of that file, or a negative code.
  */
 int layer_lock(const struct adder *a, const char *diff_id, struct error *err);
 /** layer_unlock() - @keep: leave the file for the next try. */
@@ -34,8 +34,8 @@ void layer_unlock(const struct adder *a, const char *diff_id, int *fd, bool keep
  * @digest:   hex: of the manifest, or of the config where the archive has none
  * @manifest: NULL when there is none
  */
-int image_add(const struct adder *a, struct record *r, const char *digest, const struct buf *config, const struct buf *manifest,
-	      struct error *err);
+int image_add(const struct adder *a, struct record *r, const char *digest, const struct buf *config,
+	      const struct buf *manifest, struct error *err);
 
 /**
  * image_name() - A reference for a stored image. @top: hex digest that the tag stands for in its registry (of an index,

@@ -36,7 +36,9 @@ static enum use use_of(const char *folder, const char *file, struct image *const
 
 /** visit() - Every file of cache/FOLDER. */
 static void visit(struct image_store *s, const char *folder, struct image *const *images, size_t count,
-		  void (*fn)(void *arg, int dir, const char *folder, const char *file, enum use use, const struct stat *st), void *arg)
+		  void (*fn)(void *arg, int dir, const char *folder, const char *file, enum use use,
+			     const struct stat *st),
+		  void *arg)
 {
 	int fd = openat(s->cache, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);

@@ -51,7 +51,8 @@ static void get_labels(json_t *j, struct image_strings *out)
 	json_t *value;
 
 	out->item = calloc(MIN(json_object_size(j), IMAGE_STRINGS_MAX) + 1, sizeof(char *));
-	json_object_foreach(j, key, value) {
+	json_object_foreach(j, key, value)
+	{
 		struct buf b = BUF_INIT(65536);
 
 		if (!out->item || out->count == IMAGE_STRINGS_MAX || !json_is_string(value))
@@ -79,13 +80,15 @@ static const char *hex_digest(const char *s)
 
 int config_parse(const json_t *j, struct record *r, struct error *err)
 {
-	const json_t *c = json_object_get(j, "config"), *ids = json_object_get(json_object_get(j, "rootfs"), "diff_ids");
+	const json_t *c = json_object_get(j, "config"),
+		     *ids = json_object_get(json_object_get(j, "rootfs"), "diff_ids");
 	const char *created = json_string_value(json_object_get(j, "created"));
 	struct image *m = &r->img;
 	struct tm tm = { 0 };
 
 	snprintf(m->os, sizeof(m->os), "%s", json_string_value(json_object_get(j, "os")) ?: "linux");
-	snprintf(m->architecture, sizeof(m->architecture), "%s", json_string_value(json_object_get(j, "architecture")) ?: OURS);
+	snprintf(m->architecture, sizeof(m->architecture), "%s",
+		 json_string_value(json_object_get(j, "architecture")) ?: OURS);
 	if (strcmp(m->os, "linux") != 0 || strcmp(m->architecture, OURS) != 0)
 		return err_set(err, ERR_UNSUPPORTED, 0, "the image is for %s/%s, this machine runs linux/" OURS, m->os,
 			       m->architecture);
@@ -100,7 +103,8 @@ int config_parse(const json_t *j, struct record *r, struct error *err)
 	    get_list(json_object_get(c, "Cmd"), &m->cmd, "Cmd", err) < 0)
 		return -(int)err->code;
 	if (json_array_size(ids) > IMAGE_LAYERS_MAX)
-		return err_set(err, ERR_LIMIT, 0, "the image has %zu layers (limit %d)", json_array_size(ids), IMAGE_LAYERS_MAX);
+		return err_set(err, ERR_LIMIT, 0, "the image has %zu layers (limit %d)", json_array_size(ids),
+			       IMAGE_LAYERS_MAX);
 	m->layer_count = (uint32_t)json_array_size(ids);
 	m->layers = calloc((size_t)m->layer_count + 1, sizeof(*m->layers));
 	for (uint32_t i = 0; m->layers && i < m->layer_count; i++) {
@@ -144,7 +148,8 @@ const json_t *index_choose(const json_t *index, struct error *err)
 	json_t *item;
 	size_t i;
 
-	json_array_foreach(list, i, item) {
+	json_array_foreach(list, i, item)
+	{
 		const json_t *platform = json_object_get(item, "platform");
 		const char *arch = json_string_value(json_object_get(platform, "architecture"));
 

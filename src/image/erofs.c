@@ -24,8 +24,8 @@
 struct writer {
 	struct tree *tree;
 	struct buf *out;
-	uint64_t at;	       /* next free byte of the inode area */
-	uint64_t dir_blocks;   /* whole blocks of directories (and long links) so far */
+	uint64_t at;	     /* next free byte of the inode area */
+	uint64_t dir_blocks; /* whole blocks of directories (and long links) so far */
 	uint64_t layer_base[256];
 	bool failed;
 };
@@ -105,7 +105,8 @@ static uint64_t dir_size(const struct node *dir)
 	return size;
 }
 
-/** is_long_link() - A symbolic link whose target is in a block of its own: with xattrs, no place for it inline is sure. */
+/** is_long_link() - A symbolic link whose target is in a block of its own: with xattrs, no place for it inline is sure.
+ */
 static bool is_long_link(const struct inode *i)
 {
 	return S_ISLNK(i->e.mode) && i->e.link.n > DIR_TAIL_MAX;
@@ -170,8 +171,7 @@ static bool data_ok(const struct inode *i, const uint64_t *layer_blocks)
 	uint64_t first = i->e.data_offset / BLOCK, whole = i->e.size - i->e.tail.n;
 	uint64_t blocks = whole / BLOCK + (whole % BLOCK != 0);
 
-	return !S_ISREG(i->e.mode) ||
-	       (first <= layer_blocks[i->layer] && blocks <= layer_blocks[i->layer] - first);
+	return !S_ISREG(i->e.mode) || (first <= layer_blocks[i->layer] && blocks <= layer_blocks[i->layer] - first);
 }
 
 /** file_type() - EROFS_FT_* of a mode. */

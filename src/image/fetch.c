@@ -29,7 +29,8 @@ int fetch_ask(int channel, enum fetch_kind kind, const char *name, uint64_t offs
 	if (snprintf(q.name, sizeof(q.name), "%s", name) >= (int)sizeof(q.name))
 		return err_set(err, ERR_LIMIT, 0, "the tag is too long");
 	if (send(channel, &q, sizeof(q), MSG_NOSIGNAL) != sizeof(q))
-		return err_set(err, ERR_CLOSED, errno, "msb-registry, the program that speaks with registries, is gone");
+		return err_set(err, ERR_CLOSED, errno,
+			       "msb-registry, the program that speaks with registries, is gone");
 	return 0;
 }
 
@@ -65,15 +66,16 @@ ssize_t fetch_next(int channel, struct fetch_info *info, void *to, bool *end, vo
 			info->source[sizeof(info->source) - 1] = '\0';
 			return 0;
 		case FETCH_BYTES:
-			if (h.length == 0 || h.length > FETCH_BYTES_MAX || fd_read_full(channel, to, h.length) != (ssize_t)h.length)
+			if (h.length == 0 || h.length > FETCH_BYTES_MAX ||
+			    fd_read_full(channel, to, h.length) != (ssize_t)h.length)
 				return broken(err);
 			return (ssize_t)h.length;
 		case FETCH_END:
 			*end = true;
 			return h.length ? broken(err) : 0;
 		case FETCH_FAILED:
-			if (h.length != sizeof(f) || fd_read_full(channel, &f, sizeof(f)) != sizeof(f) || f.code == ERR_NONE ||
-			    f.code >= ERR_CODE_COUNT)
+			if (h.length != sizeof(f) || fd_read_full(channel, &f, sizeof(f)) != sizeof(f) ||
+			    f.code == ERR_NONE || f.code >= ERR_CODE_COUNT)
 				return broken(err);
 			err_set(err, (enum err_code)f.code, 0, "%.479s", f.text);
 			f.hint[sizeof(f.hint) - 1] = '\0';

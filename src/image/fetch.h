@@ -3,9 +3,9 @@
  * The seam between the program that has the network and the one that has the store.
  *
  * msb starts two programs for a pull: msb-registry (HTTP, TLS, credentials; no store) and msb-image (manifests, layers,
- * store; no network), joined by a SOCK_SEQPACKET pair, descriptor FETCH_CONTROL_FD in both. Over it msb-image passes one
- * end of a new SOCK_STREAM pair (a one-byte message with one descriptor): a channel. msb-registry ends at the end of
- * file of the control socket.
+ * store; no network), joined by a SOCK_SEQPACKET pair, descriptor FETCH_CONTROL_FD in both. Over it msb-image passes
+ * one end of a new SOCK_STREAM pair (a one-byte message with one descriptor): a channel. msb-registry ends at the end
+ * of file of the control socket.
  *
  * On a channel, one request (struct fetch_request) at a time; the answer is a sequence of frames: any number of NOTE,
  * one INFO, any number of BYTES, then END or FAILED. Then the next request, or the end of file. Both ends are this
@@ -34,7 +34,8 @@ struct fetch_request {
 	uint32_t kind;
 	uint32_t zero;
 	uint64_t offset; /* BLOB: first byte wanted */
-	uint64_t size;	 /* BLOB: of the whole, as its descriptor says: fewer or more is a failure. MANIFEST: the most wanted */
+	uint64_t size;	 /* BLOB: of the whole, as its descriptor says: fewer or more is a failure. MANIFEST: the most
+			    wanted */
 	char name[256];	 /* tag, or sha256:HEX */
 };
 
@@ -52,14 +53,15 @@ struct fetch_frame {
 };
 
 struct fetch_info {
-	uint64_t size;		/* of what follows in BYTES; HEAD: of the manifest. UINT64_MAX: the registry did not say */
-	char digest[80];	/* Docker-Content-Digest, or "" */
-	char media_type[128];	/* Content-Type without parameters */
-	char source[256];	/* host that answered: the registry, or the mirror */
+	uint64_t size;	 /* of what follows in BYTES; HEAD: of the manifest. UINT64_MAX: the registry did not say */
+	char digest[80]; /* Docker-Content-Digest, or "" */
+	char media_type[128]; /* Content-Type without parameters */
+	char source[256];     /* host that answered: the registry, or the mirror */
 };
 
 struct fetch_failure {
-	uint32_t code; /* enum err_code: ERR_NOT_FOUND, ERR_PERMISSION (credentials), ERR_TIMEOUT, ERR_CLOSED, ERR_LIMIT... */
+	uint32_t code; /* enum err_code: ERR_NOT_FOUND, ERR_PERMISSION (credentials), ERR_TIMEOUT, ERR_CLOSED,
+			  ERR_LIMIT... */
 	int32_t zero;
 	char text[480];
 	char hint[160];

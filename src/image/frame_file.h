@@ -4,11 +4,11 @@
  *
  *   LITERAL n bytes...        bytes that are no content (headers, padding, end)
  *   DATA    skip n            contents in .data: skip bytes further than the end of the last DATA, n of them
- *   TAIL    skip at n         contents in .index: n bytes from byte `at` of the tail of the entry that is `skip` entries further
- *                             than the last TAIL's
+ *   TAIL    skip at n         contents in .index: n bytes from byte `at` of the tail of the entry that is `skip`
+ * entries further than the last TAIL's
  *
- * behind FRAME_MAGIC and the tar's size (u64, little endian); each a byte (enum frame_op) and LEB128 numbers. Contents stand in .data and .index in the order of the tar, also
- * those that a later entry of the same layer replaces.
+ * behind FRAME_MAGIC and the tar's size (u64, little endian); each a byte (enum frame_op) and LEB128 numbers. Contents
+ * stand in .data and .index in the order of the tar, also those that a later entry of the same layer replaces.
  */
 #ifndef MSB_IMAGE_FRAME_FILE_H
 #define MSB_IMAGE_FRAME_FILE_H

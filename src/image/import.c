@@ -56,7 +56,8 @@ static int put_json(json_t *j, struct buf *out, struct error *err)
 }
 
 /** make_image() - Config and manifest for the one layer, then the image. */
-static int make_image(struct adder *a, const char *diff_id, uint64_t size, char digest[DIGEST_HEX + 1], struct error *err)
+static int make_image(struct adder *a, const char *diff_id, uint64_t size, char digest[DIGEST_HEX + 1],
+		      struct error *err)
 {
 	struct buf config = BUF_INIT(65536), manifest = BUF_INIT(65536);
 	char when[40], diff[80], hex[DIGEST_HEX + 1], config_digest[80];
@@ -67,16 +68,19 @@ static int make_image(struct adder *a, const char *diff_id, uint64_t size, char 
 
 	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%SZ", gmtime(&now));
 	snprintf(diff, sizeof(diff), "sha256:%s", diff_id);
-	rc = put_json(json_pack("{s:s, s:s, s:s, s:{}, s:{s:s, s:[s]}}", "architecture", "amd64", "os", "linux", "created", when, "config",
-				"rootfs", "type", "layers", "diff_ids", diff), &config, err);
+	rc = put_json(json_pack("{s:s, s:s, s:s, s:{}, s:{s:s, s:[s]}}", "architecture", "amd64", "os", "linux",
+				"created", when, "config", "rootfs", "type", "layers", "diff_ids", diff),
+		      &config, err);
 	digest_hex(config.data, config.len, hex);
 	snprintf(config_digest, sizeof(config_digest), "sha256:%s", hex);
 	if (rc == 0)
-		rc = put_json(json_pack("{s:i, s:s, s:{s:s, s:s, s:I}, s:[{s:s, s:s, s:I}]}", "schemaVersion", 2, "mediaType",
-					"application/vnd.oci.image.manifest.v1+json", "config", "mediaType",
-					"application/vnd.oci.image.config.v1+json", "digest", config_digest, "size",
-					(json_int_t)config.len, "layers", "mediaType", "application/vnd.oci.image.layer.v1.tar", "digest",
-					diff, "size", (json_int_t)size), &manifest, err);
+		rc = put_json(json_pack("{s:i, s:s, s:{s:s, s:s, s:I}, s:[{s:s, s:s, s:I}]}", "schemaVersion", 2,
+					"mediaType", "application/vnd.oci.image.manifest.v1+json", "config",
+					"mediaType", "application/vnd.oci.image.config.v1+json", "digest",
+					config_digest, "size", (json_int_t)config.len, "layers", "mediaType",
+					"application/vnd.oci.image.layer.v1.tar", "digest", diff, "size",
+					(json_int_t)size),
+			      &manifest, err);
 	digest_hex(manifest.data, manifest.len, digest);
 	if (rc == 0) {
 		j = image_json(config.data, config.len, "config", err);

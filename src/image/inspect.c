@@ -81,14 +81,17 @@ static int print_json(const struct image *img, const json_t *manifest, const cha
 
 	strftime(when, sizeof(when), "%Y-%m-%dT%H:%M:%S+00:00", gmtime(&t));
 	snprintf(digest, sizeof(digest), "sha256:%s", config_hex);
-	config = json_pack("{s:s, s:o, s:o, s:o, s:s, s:s, s:o, s:s}", "digest", digest, "env", strings(&img->env), "cmd",
-			   strings(&img->cmd), "entrypoint", strings(&img->entrypoint), "working_dir", img->workdir, "user", img->user,
-			   "labels", labels(&img->labels), "stop_signal", img->stop_signal);
-	top = json_pack("{s:s, s:s, s:I, s:s, s:s, s:i, s:s, s:o, s:o}", "reference", img->reference, "digest", img->digest, "size_bytes",
-			(json_int_t)img->size_bytes, "architecture", img->architecture, "os", img->os, "layer_count",
-			(int)img->layer_count, "created_at", when, "config", config, "layers", layers(img, manifest));
-	rc = top && json_dumpf(top, stdout, JSON_INDENT(2)) == 0 && putchar('\n') != EOF ? 0 :
-		err_set(err, ERR_SYSTEM, 0, "image %s: what it says of itself is no text", img->reference);
+	config = json_pack("{s:s, s:o, s:o, s:o, s:s, s:s, s:o, s:s}", "digest", digest, "env", strings(&img->env),
+			   "cmd", strings(&img->cmd), "entrypoint", strings(&img->entrypoint), "working_dir",
+			   img->workdir, "user", img->user, "labels", labels(&img->labels), "stop_signal",
+			   img->stop_signal);
+	top = json_pack("{s:s, s:s, s:I, s:s, s:s, s:i, s:s, s:o, s:o}", "reference", img->reference, "digest",
+			img->digest, "size_bytes", (json_int_t)img->size_bytes, "architecture", img->architecture, "os",
+			img->os, "layer_count", (int)img->layer_count, "created_at", when, "config", config, "layers",
+			layers(img, manifest));
+	rc = top && json_dumpf(top, stdout, JSON_INDENT(2)) == 0 && putchar('\n') != EOF
+		     ? 0
+		     : err_set(err, ERR_SYSTEM, 0, "image %s: what it says of itself is no text", img->reference);
 	json_decref(top);
 	return rc;
 }
@@ -131,7 +134,8 @@ static void print_text(const struct image *img, const json_t *manifest)
 	progress_size(img->size_bytes, size);
 	print_line("Reference:", img->reference);
 	print_line("Digest:", img->digest);
-	printf("%-16s%s/%s\n%-16s%s\n%-16s%s\n", "Platform:", img->os, img->architecture, "Created:", when, "Size:", size);
+	printf("%-16s%s/%s\n%-16s%s\n%-16s%s\n", "Platform:", img->os, img->architecture, "Created:", when,
+	       "Size:", size);
 	print_line("User:", img->user);
 	print_line("Workdir:", img->workdir);
 	print_list("Entrypoint:", &img->entrypoint);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Nothing of a layer is ever created on the host's file system but the three files: a path is text in the index, judged
- * here once; links are resolved when layers are merged (image/tree.h). Zero blocks are holes of .data, so an archive that
- * unpacks to gigabytes of zeros takes no disk.
+ * here once; links are resolved when layers are merged (image/tree.h). Zero blocks are holes of .data, so an archive
+ * that unpacks to gigabytes of zeros takes no disk.
  */
 #include "image/layer_writer.h"
 
@@ -19,7 +19,7 @@
 #include "image/layer_index.h"
 #include "image/reference.h"
 
-#define OUT_BYTES (1u << 20) /* written at once */
+#define OUT_BYTES (1u << 20)	    /* written at once */
 #define WRITEBACK_BYTES (32u << 20) /* the kernel starts writing after so many, so that fsync finds little left */
 
 struct layer_writer {
@@ -130,7 +130,8 @@ static int clean_path(const char *raw, char *out, struct index_bytes *b, struct 
 	b->p = (uint8_t *)out;
 	b->n = (uint32_t)n;
 	if (!index_check_path(b))
-		return err_set(err, ERR_LIMIT, 0, "the layer has a path with a name over 255 bytes or %u levels: %.60s...",
+		return err_set(err, ERR_LIMIT, 0,
+			       "the layer has a path with a name over 255 bytes or %u levels: %.60s...",
 			       LAYER_DEPTH_MAX, whole);
 	return 0;
 }
@@ -138,9 +139,15 @@ static int clean_path(const char *raw, char *out, struct index_bytes *b, struct 
 /** add_xattr() - Append one attribute in EROFS form. Names outside the known prefixes are left out. */
 static bool add_xattr(struct buf *out, const struct tar_xattr *x)
 {
-	static const struct { const char *prefix; uint8_t index; } known[] = {
-		{ "user.", 1 }, { "system.posix_acl_access", 2 }, { "system.posix_acl_default", 3 },
-		{ "trusted.", 4 }, { "security.", 6 },
+	static const struct {
+		const char *prefix;
+		uint8_t index;
+	} known[] = {
+		{ "user.", 1 },
+		{ "system.posix_acl_access", 2 },
+		{ "system.posix_acl_default", 3 },
+		{ "trusted.", 4 },
+		{ "security.", 6 },
 	};
 	uint8_t head[4], zero[4] = { 0 };
 
@@ -159,8 +166,8 @@ static bool add_xattr(struct buf *out, const struct tar_xattr *x)
 		head[1] = known[i].index;
 		head[2] = (uint8_t)x->size;
 		head[3] = (uint8_t)(x->size >> 8);
-		return buf_append(out, head, 4) && buf_append(out, x->name + p, len) && buf_append(out, x->value, x->size) &&
-		       buf_append(out, zero, -(4 + len + x->size) % 4);
+		return buf_append(out, head, 4) && buf_append(out, x->name + p, len) &&
+		       buf_append(out, x->value, x->size) && buf_append(out, zero, -(4 + len + x->size) % 4);
 	}
 	return true;
 }
@@ -290,8 +297,8 @@ static int on_entry(void *arg, const struct tar_entry *t, struct error *err)
 	if (t->type == TAR_CHAR && w->e.rdev == 0) {
 		w->skipped = true;
 		if (!w->note[0])
-			snprintf(w->note, sizeof(w->note), "%.200s: character device 0:0 left out (it would be a whiteout)",
-				 w->path);
+			snprintf(w->note, sizeof(w->note),
+				 "%.200s: character device 0:0 left out (it would be a whiteout)", w->path);
 		return 0;
 	}
 	return t->type == TAR_FILE ? set_file(w, t, err) : 0;
@@ -306,7 +313,9 @@ static int on_data(void *arg, uint64_t offset, const uint8_t *p, size_t n, struc
 		return frame_literal(w->frame, p, n, err);
 	while (n) {
 		size_t part = n;
-		uint64_t hole = offset < w->inline_from ? offset - w->at : w->inline_from > w->at ? w->inline_from - w->at : 0;
+		uint64_t hole = offset < w->inline_from	 ? offset - w->at
+				: w->inline_from > w->at ? w->inline_from - w->at
+							 : 0;
 
 		if (hole) {
 			if (put_zeros(w, hole, err) < 0)

@@ -95,8 +95,8 @@ static int unpack_member(struct load *l, const struct parts *p, const struct rec
 		if (m && !l->a->quiet)
 			fprintf(stderr, "layer %u of %u: %.12s, %llu KiB\n", i + 1, r->img.layer_count, diff_id,
 				(unsigned long long)m->size / 1024);
-		rc = m ? layer_unpack(l->a->layers, &source, p->digests[i], diff_id, &blocks, note, err) :
-			 err_set(err, ERR_INVALID, 0, "the archive has no %s (truncated?)", p->blobs[i]);
+		rc = m ? layer_unpack(l->a->layers, &source, p->digests[i], diff_id, &blocks, note, err)
+		       : err_set(err, ERR_INVALID, 0, "the archive has no %s (truncated?)", p->blobs[i]);
 	}
 	if (note[0])
 		fprintf(stderr, "warn: %s\n", note);
@@ -111,7 +111,8 @@ static int add_parts(struct load *l, const struct parts *p, const json_t *config
 	int rc = r ? config_parse(config, r, err) : err_set(err, ERR_NO_MEMORY, 0, "out of memory");
 
 	if (rc == 0 && p->layer_count != r->img.layer_count)
-		rc = err_set(err, ERR_INVALID, 0, "manifest names %zu layers, config %u", p->layer_count, r->img.layer_count);
+		rc = err_set(err, ERR_INVALID, 0, "manifest names %zu layers, config %u", p->layer_count,
+			     r->img.layer_count);
 	for (uint32_t i = 0; rc == 0 && i < r->img.layer_count; i++)
 		rc = unpack_member(l, p, r, i, err);
 	if (rc == 0)
@@ -137,7 +138,8 @@ static int load_docker_image(struct load *l, const json_t *item, struct error *e
 	int rc;
 
 	if (!name || p.layer_count > IMAGE_LAYERS_MAX)
-		return err_set(err, ERR_INVALID, 0, "manifest.json: no Config, or more than %d layers", IMAGE_LAYERS_MAX);
+		return err_set(err, ERR_INVALID, 0, "manifest.json: no Config, or more than %d layers",
+			       IMAGE_LAYERS_MAX);
 	for (size_t k = 0; k < p.layer_count; k++)
 		p.blobs[k] = json_string_value(json_array_get(layers, k)) ?: "";
 	config = get_json(l, name, &p.config, err);
@@ -145,7 +147,8 @@ static int load_docker_image(struct load *l, const json_t *item, struct error *e
 	digest_hex(p.config.data, p.config.len, digest);
 	/* The name of the config is its digest: the one check this format offers for it. */
 	if (rc == 0 && strspn(name, "0123456789abcdef") == DIGEST_HEX && strncmp(name, digest, DIGEST_HEX) != 0)
-		rc = err_set(err, ERR_INVALID, 0, "the image config is sha256:%.12s..., expected sha256:%.12s...: the archive is damaged",
+		rc = err_set(err, ERR_INVALID, 0,
+			     "the image config is sha256:%.12s..., expected sha256:%.12s...: the archive is damaged",
 			     digest, name);
 	if (rc == 0)
 		rc = add_parts(l, &p, config, digest, err);
@@ -168,7 +171,8 @@ static int load_docker(struct load *l, struct error *err)
 	size_t i;
 	int rc = list ? 0 : -(int)err->code;
 
-	json_array_foreach(list, i, item) {
+	json_array_foreach(list, i, item)
+	{
 		rc = load_docker_image(l, item, err);
 		if (rc < 0)
 			break;
@@ -196,16 +200,17 @@ static json_t *verified_json(struct load *l, const char *hex, struct buf *raw, s
 }
 
 /** load_manifest() - An OCI image manifest, raw and parsed. */
-static int load_manifest(struct load *l, const json_t *manifest, const struct buf *raw, const char *hex, const char *ref,
-			 struct error *err)
+static int load_manifest(struct load *l, const json_t *manifest, const struct buf *raw, const char *hex,
+			 const char *ref, struct error *err)
 {
 	const json_t *layers = json_object_get(manifest, "layers");
 	struct parts p = { .manifest = *raw, .has_manifest = true, .layer_count = json_array_size(layers) };
-	char (*names)[96] = calloc(p.layer_count + 1, sizeof(*names));
+	char(*names)[96] = calloc(p.layer_count + 1, sizeof(*names));
 	struct descriptor d;
 	json_t *config = NULL;
-	int rc = names && p.layer_count <= IMAGE_LAYERS_MAX ? 0 :
-							       err_set(err, ERR_LIMIT, 0, "more than %d layers", IMAGE_LAYERS_MAX);
+	int rc = names && p.layer_count <= IMAGE_LAYERS_MAX
+			 ? 0
+			 : err_set(err, ERR_LIMIT, 0, "more than %d layers", IMAGE_LAYERS_MAX);
 
 	for (size_t i = 0; rc == 0 && i < p.layer_count; i++) {
 		rc = descriptor_parse(json_array_get(layers, i), &d, err);
@@ -261,7 +266,8 @@ static int load_index(struct load *l, const json_t *index, const char *outer_ref
 
 	if (depth > INDEX_DEPTH_MAX)
 		return err_set(err, ERR_LIMIT, 0, "indexes nested more than %d deep", INDEX_DEPTH_MAX);
-	json_array_foreach(list, i, item) {
+	json_array_foreach(list, i, item)
+	{
 		if (++l->descriptors > DESCRIPTORS_MAX)
 			return err_set(err, ERR_LIMIT, 0, "the indexes name more than %d manifests", DESCRIPTORS_MAX);
 		/* The only one there is tells best itself what it is for. */
@@ -350,7 +356,8 @@ int open_archive(const struct adder *a, const char *path, struct error *err)
 	return TAKE_FD(fd);
 }
 
-/** open_bundle() - The file; standard input, and what is compressed, as a plain temporary one: members are read by their place. */
+/** open_bundle() - The file; standard input, and what is compressed, as a plain temporary one: members are read by
+ * their place. */
 static int open_bundle(const struct adder *a, const char *path, struct error *err)
 {
 	_cleanup_fd_ int fd = path ? open_archive(a, path, err) : STDIN_FILENO;
@@ -371,7 +378,9 @@ int load_archive(struct adder *a, const char *path, const struct tags *tags, str
 	int rc;
 
 	if (fd < 0)
-		return path && err->code != ERR_NOT_FOUND && err->code != ERR_PERMISSION ? err_wrap(err, "load %s", path) : fd;
+		return path && err->code != ERR_NOT_FOUND && err->code != ERR_PERMISSION
+			       ? err_wrap(err, "load %s", path)
+			       : fd;
 	rc = bundle_scan(fd, &l.bundle, err);
 	if (rc == 0 && bundle_find(&l.bundle, "manifest.json")) {
 		rc = load_docker(&l, err);
@@ -381,7 +390,8 @@ int load_archive(struct adder *a, const char *path, const struct tags *tags, str
 		rc = index ? load_index(&l, index, NULL, 0, err) : -(int)err->code;
 		json_decref(index);
 	} else if (rc == 0) {
-		err_set(err, ERR_INVALID, 0, "neither manifest.json (docker save) nor index.json (OCI) is in the archive");
+		err_set(err, ERR_INVALID, 0,
+			"neither manifest.json (docker save) nor index.json (OCI) is in the archive");
 		rc = err_hint(err, "the tar of a root file system is read by: msb image import FILE -t NAME:TAG");
 	}
 	if (rc == 0 && !l.loaded)

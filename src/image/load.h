@@ -12,7 +12,8 @@ struct tags {
 	size_t count;
 };
 
-/** load_archive() - Every image of an archive (docker save, OCI layout; plain or gzip). @path: NULL for standard input. */
+/** load_archive() - Every image of an archive (docker save, OCI layout; plain or gzip). @path: NULL for standard input.
+ */
 int load_archive(struct adder *a, const char *path, const struct tags *tags, struct error *err);
 /** import_tar() - A root file system as an image of one layer. @path: as above; @tags: at least one. */
 int import_tar(struct adder *a, const char *path, const struct tags *tags, struct error *err);

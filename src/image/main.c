@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * msb-image: the program that reads what strangers made (archives, manifests, layers), so that msb itself never does. It has
- * no network: what comes from a registry comes through msb-registry (image/fetch.h).
+ * msb-image: the program that reads what strangers made (archives, manifests, layers), so that msb itself never does.
+ * It has no network: what comes from a registry comes through msb-registry (image/fetch.h).
  *
  *   msb-image load    [--quiet] [--tag REF]... MSB_HOME [FILE]
  *   msb-image import  [--quiet] --tag REF... MSB_HOME [FILE]
@@ -9,8 +9,8 @@
  *   msb-image save    [--oci] [--output FILE] MSB_HOME REFERENCE...
  *   msb-image inspect [--json] MSB_HOME REFERENCE
  *
- * Results on standard output, progress on standard error; on failure one "error: " line and exit status 1, or 130 when it was
- * interrupted.
+ * Results on standard output, progress on standard error; on failure one "error: " line and exit status 1, or 130 when
+ * it was interrupted.
  */
 #include <signal.h>
 #include <stdio.h>

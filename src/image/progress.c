@@ -16,8 +16,10 @@
 #define BAR 24
 
 static const char *const names[LAYER_STATES] = {
-	[LAYER_WAITING] = "waiting", [LAYER_LOCKED] = "another pull has it", [LAYER_FETCHING] = "", [LAYER_FINISHING] = "storing",
-	[LAYER_DONE] = "done", [LAYER_THERE] = "already here", [LAYER_FAILED] = "failed",
+	[LAYER_WAITING] = "waiting", [LAYER_LOCKED] = "another pull has it",
+	[LAYER_FETCHING] = "",	     [LAYER_FINISHING] = "storing",
+	[LAYER_DONE] = "done",	     [LAYER_THERE] = "already here",
+	[LAYER_FAILED] = "failed",
 };
 
 void progress_size(uint64_t bytes, char out[24])

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Theory of operation. This process resolves the reference to a manifest and a config (both digests checked), then forks
- * PULL_WORKERS workers. Each takes the next layer from a shared counter, largest layer first, takes its lock, and feeds what
- * msb-registry sends through layer_unpack() as it comes. Beside that it keeps the compressed bytes in the lock file (.part)
- * until the layer is whole: a pull that was broken off goes on from there, and since the digest is over all of it, bytes that
- * went bad on the disk are found and fetched again. Results and counters lie in shared memory; this process draws them.
+ * Theory of operation. This process resolves the reference to a manifest and a config (both digests checked), then
+ * forks PULL_WORKERS workers. Each takes the next layer from a shared counter, largest layer first, takes its lock, and
+ * feeds what msb-registry sends through layer_unpack() as it comes. Beside that it keeps the compressed bytes in the
+ * lock file (.part) until the layer is whole: a pull that was broken off goes on from there, and since the digest is
+ * over all of it, bytes that went bad on the disk are found and fetched again. Results and counters lie in shared
+ * memory; this process draws them.
  *
- * What an attacker controls: manifests, configs, layers. Each worker parses one layer at a time, has the store's folder and
- * a socket to msb-registry, and nothing else to gain.
+ * What an attacker controls: manifests, configs, layers. Each worker parses one layer at a time, has the store's folder
+ * and a socket to msb-registry, and nothing else to gain.
  */
 #include "image/pull.h"
 
@@ -85,8 +86,8 @@ static void on_note(void *arg, const char *text)
 }
 
 /** fetch_text() - A manifest or config, whole. */
-static int fetch_text(struct pull *p, enum fetch_kind kind, const char *name, uint64_t size, struct buf *out, struct fetch_info *info,
-		      struct error *err)
+static int fetch_text(struct pull *p, enum fetch_kind kind, const char *name, uint64_t size, struct buf *out,
+		      struct fetch_info *info, struct error *err)
 {
 	static uint8_t chunk[FETCH_BYTES_MAX];
 	bool end = false;
@@ -116,8 +117,9 @@ static int check_text(const struct pull *p, const struct buf *b, const char *wan
 	digest_hex(b->data, b->len, hex);
 	if (strcmp(hex, want) == 0)
 		return 0;
-	return err_set(err, ERR_INVALID, 0, "%s: %s is sha256:%.12s..., expected sha256:%.12s...: the registry sent something else",
-		       p->name, what, hex, want);
+	return err_set(err, ERR_INVALID, 0,
+		       "%s: %s is sha256:%.12s..., expected sha256:%.12s...: the registry sent something else", p->name,
+		       what, hex, want);
 }
 
 /** fetch_manifest() - By tag or digest, through indexes, to the manifest for this machine. */
@@ -192,7 +194,8 @@ static int fetch_config(struct pull *p, struct error *err)
 	return 0;
 }
 
-/** plan_order() - Largest first, so that the last worker does not work alone; of two equal layers the first one does it. */
+/** plan_order() - Largest first, so that the last worker does not work alone; of two equal layers the first one does
+ * it. */
 static void plan_order(struct shared *s)
 {
 	for (uint32_t i = 0; i < s->count; i++) {
@@ -207,7 +210,7 @@ static void plan_order(struct shared *s)
 /** A layer on its way: what an earlier pull kept, then the network. */
 struct layer_source {
 	int channel, part;
-	bool keep; /* write to part */
+	bool keep;	   /* write to part */
 	uint64_t kept, at; /* bytes in part at the start; read so far */
 	uint64_t size;
 	char name[80];
@@ -290,8 +293,10 @@ static int try_layer(struct pull *p, uint32_t i, int channel, int part, bool *ke
 	atomic_store(&progress->state, LAYER_FETCHING);
 	rc = layer_unpack(p->a->layers, &source, p->shared->blobs[i].digest, progress->diff_id, &blocks, note, err);
 	/* Bytes that are not what they should be are nothing to go on from. */
-	*keep = rc < 0 && from.keep && err->code != ERR_INVALID && err->code != ERR_LIMIT && err->code != ERR_UNSUPPORTED;
-	while (rc < 0 && from.asked && !from.end && fetch_next(channel, &(struct fetch_info){ 0 }, from.chunk, &from.end, NULL, NULL, NULL) >= 0)
+	*keep = rc < 0 && from.keep && err->code != ERR_INVALID && err->code != ERR_LIMIT &&
+		err->code != ERR_UNSUPPORTED;
+	while (rc < 0 && from.asked && !from.end &&
+	       fetch_next(channel, &(struct fetch_info){ 0 }, from.chunk, &from.end, NULL, NULL, NULL) >= 0)
 		; /* the next answer on this channel must not begin within this one */
 	free(from.chunk);
 	return rc;
@@ -334,7 +339,8 @@ static int pull_layer(struct pull *p, uint32_t i, int channel, char note[300], s
 		atomic_store(&progress->taken, progress->size);
 	atomic_store(&progress->state, state);
 	return rc < 0 ? err_wrap(err, "%s: layer %u of %u (sha256:%.12s...)", p->name, i + 1, p->shared->count,
-				 p->shared->blobs[i].digest) : 0;
+				 p->shared->blobs[i].digest)
+		      : 0;
 }
 
 /** work() - A worker: layers until there are none left, or one failed. */
@@ -388,7 +394,8 @@ static int interrupted(const struct pull *p, struct error *err)
 
 		done += state == LAYER_DONE || state == LAYER_THERE;
 	}
-	err_set(err, ERR_CANCELLED, 0, "%s: interrupted; %u of %u layers are complete and stay", p->name, done, p->shared->count);
+	err_set(err, ERR_CANCELLED, 0, "%s: interrupted; %u of %u layers are complete and stay", p->name, done,
+		p->shared->count);
 	return err_hint(err, "the next pull goes on from here; msb image prune removes what is there");
 }
 
@@ -435,8 +442,8 @@ static void show(struct pull *p, bool final)
 }
 
 /**
- * fetch_layers() - Workers over all layers; this process watches. Only here are there layers that stay after a signal: before
- * and after, the signals' own actions will do.
+ * fetch_layers() - Workers over all layers; this process watches. Only here are there layers that stay after a signal:
+ * before and after, the signals' own actions will do.
  */
 static int fetch_layers(struct pull *p, struct error *err)
 {
@@ -508,7 +515,8 @@ static bool is_current(struct pull *p)
 	static uint8_t chunk[FETCH_BYTES_MAX];
 	bool end = false;
 
-	if (p->again || image_store_ref(p->a->store, p->name, digest, top, NULL) < 0 || !top[0] || !known_image(p, digest))
+	if (p->again || image_store_ref(p->a->store, p->name, digest, top, NULL) < 0 || !top[0] ||
+	    !known_image(p, digest))
 		return false;
 	if (p->ref.digest[0])
 		return strcmp(p->ref.digest + 7, top) == 0;
@@ -534,8 +542,8 @@ static void say_done(const struct pull *p)
 		made += atomic_load(&p->shared->layers[i].state) == LAYER_DONE;
 	}
 	progress_size(fetched, size);
-	fprintf(stderr, "✓ Pulled %s (%u layers, %u new; %s in %.1f s from %s)\n", p->name, p->shared->count, made, size,
-		(double)(clock_monotonic_ns() - p->start_ns) / 1e9, p->source);
+	fprintf(stderr, "✓ Pulled %s (%u layers, %u new; %s in %.1f s from %s)\n", p->name, p->shared->count, made,
+		size, (double)(clock_monotonic_ns() - p->start_ns) / 1e9, p->source);
 }
 
 /** run() - Everything. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/** `msb pull`: an image from its registry into the store. Helper program only; the network is msb-registry's (fetch.h). */
+/** `msb pull`: an image from its registry into the store. Helper program only; the network is msb-registry's (fetch.h).
+ */
 #ifndef MSB_IMAGE_PULL_H
 #define MSB_IMAGE_PULL_H
 

@@ -31,7 +31,8 @@ int ref_file(const char *reference, char out[REF_FILE_MAX + 1], struct error *er
 /** ref_name() - The reverse. Return: false when the file name is none of ours. */
 bool ref_name(const char *file, char out[REFERENCE_MAX]);
 
-/** image_store_ref() - The digests (hex) a normalised reference stands for: the image's, and the tag's in its registry or "". */
+/** image_store_ref() - The digests (hex) a normalised reference stands for: the image's, and the tag's in its registry
+ * or "". */
 int image_store_ref(struct image_store *s, const char *reference, char digest[DIGEST_HEX + 1], char top[DIGEST_HEX + 1],
 		    struct error *err);
 /** image_store_record() - The image of a manifest, without a reference. *out owned. @digest: hex */

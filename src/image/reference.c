@@ -78,7 +78,8 @@ int reference_parse(const char *typed, struct reference *out, struct error *err)
 		return bad(typed, "the digest must be sha256: and 64 hex digits", err);
 	if (strcmp(out->registry, REFERENCE_HUB) == 0 && !memchr(rest, '/', (size_t)(end - rest)))
 		library = "library/";
-	snprintf(out->repository, sizeof(out->repository), "%s%.*s", library, (int)((colon ? colon : end) - rest), rest);
+	snprintf(out->repository, sizeof(out->repository), "%s%.*s", library, (int)((colon ? colon : end) - rest),
+		 rest);
 	if (colon)
 		snprintf(out->tag, sizeof(out->tag), "%.*s", (int)(end - colon - 1), colon + 1);
 	else if (!at)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Source: OCI image-spec, image-layout.md; Docker image specification v1.2, "Combined Image JSON + Filesystem Changeset Format". */
+/* Source: OCI image-spec, image-layout.md; Docker image specification v1.2, "Combined Image JSON + Filesystem Changeset
+ * Format". */
 #include "image/save.h"
 
 #include <errno.h>
@@ -77,7 +78,10 @@ static int put_header(struct saver *s, const char *name, uint64_t size, struct e
 	snprintf((char *)h + 136, 12, "%011o", 0);
 	memset(h + 148, ' ', 8);
 	h[156] = '0';
-	memcpy(h + 257, "ustar\0" "00", 8);
+	memcpy(h + 257,
+	       "ustar\0"
+	       "00",
+	       8);
 	for (size_t i = 0; i < sizeof(h); i++)
 		sum += h[i];
 	snprintf((char *)h + 148, 8, "%06o", sum);
@@ -191,7 +195,8 @@ static int read_text(const struct saver *s, const char *digest, const char *kind
 }
 
 /** save_docker() - One image into manifest.json. */
-static int save_docker(struct saver *s, const struct image *img, const char *tag, const struct buf *config, struct error *err)
+static int save_docker(struct saver *s, const struct image *img, const char *tag, const struct buf *config,
+		       struct error *err)
 {
 	json_t *layers = json_array(), *tags = json_array();
 	char hex[DIGEST_HEX + 1], name[100];
@@ -210,7 +215,8 @@ static int save_docker(struct saver *s, const struct image *img, const char *tag
 			rc = put_layer(s, img->layers[i], path, err);
 	}
 	json_array_append_new(tags, json_string(tag));
-	json_array_append_new(s->list, json_pack("{s:s, s:o, s:o}", "Config", name, "RepoTags", tags, "Layers", layers));
+	json_array_append_new(s->list,
+			      json_pack("{s:s, s:o, s:o}", "Config", name, "RepoTags", tags, "Layers", layers));
 	return rc;
 }
 
@@ -234,15 +240,17 @@ static int put_blob(struct saver *s, const void *p, size_t n, char hex[DIGEST_HE
 }
 
 /** save_oci() - One image into index.json; its layers are uncompressed, so the manifest is a new one. */
-static int save_oci(struct saver *s, const struct image *img, const char *tag, const struct buf *config, struct error *err)
+static int save_oci(struct saver *s, const struct image *img, const char *tag, const struct buf *config,
+		    struct error *err)
 {
 	json_t *layers = json_array(), *manifest, *entry;
 	char hex[DIGEST_HEX + 1];
 	char *text = NULL;
 	int rc = put_blob(s, config->data, config->len, hex, err);
 
-	manifest = json_pack("{s:i, s:s, s:o, s:o}", "schemaVersion", 2, "mediaType", "application/vnd.oci.image.manifest.v1+json", "config",
-			     descriptor("application/vnd.oci.image.config.v1+json", hex, config->len), "layers", layers);
+	manifest = json_pack(
+		"{s:i, s:s, s:o, s:o}", "schemaVersion", 2, "mediaType", "application/vnd.oci.image.manifest.v1+json",
+		"config", descriptor("application/vnd.oci.image.config.v1+json", hex, config->len), "layers", layers);
 	for (uint32_t i = 0; rc == 0 && i < img->layer_count; i++) {
 		uint64_t size;
 		char name[100];
@@ -250,7 +258,8 @@ static int save_oci(struct saver *s, const struct image *img, const char *tag, c
 		snprintf(name, sizeof(name), "blobs/sha256/%s", img->layers[i]);
 		rc = layer_size(s, img->layers[i], &size, err);
 		if (rc == 0)
-			json_array_append_new(layers, descriptor("application/vnd.oci.image.layer.v1.tar", img->layers[i], size));
+			json_array_append_new(
+				layers, descriptor("application/vnd.oci.image.layer.v1.tar", img->layers[i], size));
 		if (rc == 0 && is_new(s, img->layers[i]))
 			rc = put_layer(s, img->layers[i], name, err);
 	}
@@ -261,7 +270,8 @@ static int save_oci(struct saver *s, const struct image *img, const char *tag, c
 	if (rc == 0) {
 		entry = descriptor("application/vnd.oci.image.manifest.v1+json", hex, strlen(text));
 		json_object_set_new(entry, "annotations", json_pack("{s:s}", "org.opencontainers.image.ref.name", tag));
-		json_object_set_new(entry, "platform", json_pack("{s:s, s:s}", "architecture", img->architecture, "os", img->os));
+		json_object_set_new(entry, "platform",
+				    json_pack("{s:s, s:s}", "architecture", img->architecture, "os", img->os));
 		json_array_append_new(s->list, entry);
 	}
 	free(text);
@@ -273,8 +283,9 @@ static int save_oci(struct saver *s, const struct image *img, const char *tag, c
 static int save_end(struct saver *s, struct error *err)
 {
 	static const uint8_t zeros[2 * TAR_BLOCK];
-	json_t *top = s->oci ? json_pack("{s:i, s:s, s:O}", "schemaVersion", 2, "mediaType", "application/vnd.oci.image.index.v1+json",
-					 "manifests", s->list) : json_incref(s->list);
+	json_t *top = s->oci ? json_pack("{s:i, s:s, s:O}", "schemaVersion", 2, "mediaType",
+					 "application/vnd.oci.image.index.v1+json", "manifests", s->list)
+			     : json_incref(s->list);
 	char *text = json_dumps(top, JSON_COMPACT);
 	int rc = text ? 0 : err_set(err, ERR_NO_MEMORY, 0, "out of memory");
 
@@ -325,7 +336,8 @@ static int save_to(struct saver *s, const char *const *references, size_t count,
 	if (!buf_printf(&tmp, "%s.tmp%d", path, (int)getpid()) || !buf_cstr(&tmp))
 		return err_set(err, ERR_LIMIT, 0, "%s: the path is too long", path);
 	s->fd = open((char *)tmp.data, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-	rc = s->fd < 0 ? err_set(err, err_from_errno(errno), errno, "create %s", path) : save_all(s, references, count, err);
+	rc = s->fd < 0 ? err_set(err, err_from_errno(errno), errno, "create %s", path)
+		       : save_all(s, references, count, err);
 	if (rc == 0 && (fsync(s->fd) < 0 || rename((char *)tmp.data, path) < 0))
 		rc = err_set(err, err_from_errno(errno), errno, "write %s", path);
 	if (rc < 0 && s->fd >= 0)
@@ -335,15 +347,16 @@ static int save_to(struct saver *s, const char *const *references, size_t count,
 	return rc;
 }
 
-int save_images(struct adder *a, const char *const *references, size_t count, bool oci, const char *path, struct error *err)
+int save_images(struct adder *a, const char *const *references, size_t count, bool oci, const char *path,
+		struct error *err)
 {
 	struct saver s = { .a = a, .oci = oci, .list = json_array(), .sha = EVP_MD_CTX_new() };
 	int rc;
 
 	s.out = malloc(OUT_BYTES);
 	s.written = calloc(WRITTEN_MAX, sizeof(*s.written));
-	rc = s.out && s.written && s.list && s.sha ? save_to(&s, references, count, path, err) :
-						       err_set(err, ERR_NO_MEMORY, 0, "out of memory");
+	rc = s.out && s.written && s.list && s.sha ? save_to(&s, references, count, path, err)
+						   : err_set(err, ERR_NO_MEMORY, 0, "out of memory");
 	free(s.out);
 	free(s.written);
 	EVP_MD_CTX_free(s.sha);

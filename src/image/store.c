@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * cache/refs/REF          the manifest digest (64 hex) a reference stands for; second line: what the tag is in its registry
- * cache/manifests/D.image, .erofs, .config, .manifest   record, EROFS metadata and the JSON texts of a manifest
- * cache/layers/L.data, .index, .frame   contents and entries of a layer, and what gives its tar back; by diff_id
- * cache/layers/.L.part    a layer's lock while it is made, and the compressed bytes of a download that was broken off
+ * cache/refs/REF          the manifest digest (64 hex) a reference stands for; second line: what the tag is in its
+ * registry cache/manifests/D.image, .erofs, .config, .manifest   record, EROFS metadata and the JSON texts of a
+ * manifest cache/layers/L.data, .index, .frame   contents and entries of a layer, and what gives its tar back; by
+ * diff_id cache/layers/.L.part    a layer's lock while it is made, and the compressed bytes of a download that was
+ * broken off
  *
- * Files appear by rename, so readers take no lock. Who adds holds cache/lock shared (image/add.h), who collects garbage holds
- * it alone.
+ * Files appear by rename, so readers take no lock. Who adds holds cache/lock shared (image/add.h), who collects garbage
+ * holds it alone.
  */
 #include "image/store.h"
 
@@ -112,7 +113,8 @@ int image_store_find(struct image_store *s, const char *reference, struct image 
 	if (read_ref(s, file, digest, NULL, err) < 0) {
 		if (err->code == ERR_NOT_FOUND) {
 			err_set(err, ERR_NOT_FOUND, 0, "image %s is not here", name);
-			err_hint(err, "msb pull fetches it, msb load -i ARCHIVE reads it from a file; msb images lists what is here");
+			err_hint(err, "msb pull fetches it, msb load -i ARCHIVE reads it from a file; msb images lists "
+				      "what is here");
 		}
 		return -(int)err->code;
 	}

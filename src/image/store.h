@@ -23,13 +23,13 @@ struct image_strings {
 
 /** One cached image, everything owned; made by image_store_find() or image_store_list(). */
 struct image {
-	char reference[REFERENCE_MAX];	/* normalised: docker.io/library/python:3.12 */
-	char digest[8 + DIGEST_HEX];	/* manifest digest, "sha256:..." */
-	uint64_t size_bytes;		/* sum of unpacked layers */
-	int64_t created_s;		/* image's own creation time, UNIX seconds; 0: unknown */
+	char reference[REFERENCE_MAX]; /* normalised: docker.io/library/python:3.12 */
+	char digest[8 + DIGEST_HEX];   /* manifest digest, "sha256:..." */
+	uint64_t size_bytes;	       /* sum of unpacked layers */
+	int64_t created_s;	       /* image's own creation time, UNIX seconds; 0: unknown */
 	char os[32], architecture[32];
 	uint32_t layer_count;
-	char (*layers)[DIGEST_HEX + 1];	/* diff_ids, lowest first */
+	char (*layers)[DIGEST_HEX + 1]; /* diff_ids, lowest first */
 	struct image_strings env, entrypoint, cmd, labels;
 	char *user, *workdir, *stop_signal; /* "" when the image says nothing */
 };
@@ -60,8 +60,8 @@ struct collected {
 };
 
 /**
- * image_store_collect() - Remove metadata, records, layers and half-written files that no reference needs. Does nothing while
- * somebody is adding images (holds cache/lock); who comes later collects. @out: NULL when not wanted
+ * image_store_collect() - Remove metadata, records, layers and half-written files that no reference needs. Does nothing
+ * while somebody is adding images (holds cache/lock); who comes later collects. @out: NULL when not wanted
  */
 int image_store_collect(struct image_store *s, enum collect how, struct collected *out, struct error *err);
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Theory of operation. A state machine over 512-byte blocks: HEADER collects one; SPECIAL collects the body of a pax header
- * or long name, whose effect is on the next entry; EXTENSION and MAP collect the two kinds of sparse map that lie outside the
- * header; DATA hands contents out as they come; PADDING runs to the next block; TRAILER is all that follows the two zero
- * blocks at the end. What an attacker controls is every byte; memory is bounded by TAR_SPECIAL_MAX (three buffers) and
- * TAR_FRAGMENTS_MAX, and nothing but the entry's own size moves the reader, so two readers of one stream cannot differ
- * by a field that one of them passes over: what is not understood is an error.
+ * Theory of operation. A state machine over 512-byte blocks: HEADER collects one; SPECIAL collects the body of a pax
+ * header or long name, whose effect is on the next entry; EXTENSION and MAP collect the two kinds of sparse map that
+ * lie outside the header; DATA hands contents out as they come; PADDING runs to the next block; TRAILER is all that
+ * follows the two zero blocks at the end. What an attacker controls is every byte; memory is bounded by TAR_SPECIAL_MAX
+ * (three buffers) and TAR_FRAGMENTS_MAX, and nothing but the entry's own size moves the reader, so two readers of one
+ * stream cannot differ by a field that one of them passes over: what is not understood is an error.
  */
 #include "image/tar.h"
 
@@ -29,8 +29,8 @@ struct tar {
 	uint8_t header[TAR_BLOCK]; /* of the entry, while an extension is read */
 	unsigned int zero_blocks;
 	uint64_t trailing; /* bytes behind them */
-	char special; /* type of the special header being read */
-	uint64_t left;	/* of its body, or of the contents as stored */
+	char special;	   /* type of the special header being read */
+	uint64_t left;	   /* of its body, or of the contents as stored */
 	uint32_t padding;
 	bool in_entry; /* the padding ends an entry */
 	struct buf pax_body, long_name, long_link;
@@ -55,7 +55,7 @@ struct tar *tar_new(const struct tar_sink *sink, void *arg)
 		t->sink = sink;
 		t->arg = arg;
 		t->pax_body.max = t->long_name.max = t->long_link.max = TAR_SPECIAL_MAX + 1;
-		}
+	}
 	return t;
 }
 
@@ -127,8 +127,8 @@ static int start_data(struct tar *t, struct error *err)
 /** entry_type() - Of a header's type flag. Return: false when it is none we know. */
 static bool entry_type(uint8_t flag, const char *name, enum tar_type *out)
 {
-	static const enum tar_type digits[] = { TAR_FILE, TAR_HARDLINK, TAR_SYMLINK, TAR_CHAR, TAR_BLOCKDEV, TAR_DIRECTORY,
-						TAR_FIFO, TAR_FILE };
+	static const enum tar_type digits[] = { TAR_FILE,     TAR_HARDLINK,  TAR_SYMLINK, TAR_CHAR,
+						TAR_BLOCKDEV, TAR_DIRECTORY, TAR_FIFO,	  TAR_FILE };
 	size_t n = strlen(name);
 
 	if (flag == 'S' || flag == '\0')
@@ -213,7 +213,8 @@ static int start_entry(struct tar *t, struct error *err)
 	e->link = t->has_link ? (const char *)t->long_link.data : e->link;
 	if (!entry_type(h[156], e->path, &e->type))
 		return err_set(err, ERR_UNSUPPORTED, 0, "%s: an entry of unknown type 0x%02x", e->path, h[156]);
-	if ((e->type == TAR_CHAR || e->type == TAR_BLOCKDEV) && (!tar_field(h + 329, 8, &major) || !tar_field(h + 337, 8, &minor)))
+	if ((e->type == TAR_CHAR || e->type == TAR_BLOCKDEV) &&
+	    (!tar_field(h + 329, 8, &major) || !tar_field(h + 337, 8, &minor)))
 		return err_set(err, ERR_INVALID, 0, "%s: a number in the header is damaged", e->path);
 	if (major > UINT32_MAX || minor > UINT32_MAX || t->left > INT64_MAX)
 		return err_set(err, ERR_INVALID, 0, "%s: a number in the header is out of range", e->path);
@@ -245,7 +246,8 @@ static int on_header(struct tar *t, struct error *err)
 		struct buf *body = h[156] == 'x' ? &t->pax_body : h[156] == 'L' ? &t->long_name : &t->long_link;
 
 		if (!tar_field(h + 124, 12, &t->left) || t->left > TAR_SPECIAL_MAX)
-			return err_set(err, ERR_LIMIT, 0, "a pax header or long name of more than %u bytes", TAR_SPECIAL_MAX);
+			return err_set(err, ERR_LIMIT, 0, "a pax header or long name of more than %u bytes",
+				       TAR_SPECIAL_MAX);
 		t->special = (char)h[156];
 		/* Go forgets there what the special header said: another size would be another archive. */
 		if (t->special == 'g' && (t->has_pax || t->has_name || t->has_link))

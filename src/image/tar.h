@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * A tar reader that is fed: bytes go in as they arrive, entries and contents come out, and every byte that is no content
- * comes out too, so that the stream can be written down and given back to the last bit.
+ * A tar reader that is fed: bytes go in as they arrive, entries and contents come out, and every byte that is no
+ * content comes out too, so that the stream can be written down and given back to the last bit.
  *
- * Dialects: V7, ustar, pax (path, linkpath, size, uid, gid, mtime, SCHILY.xattr.*), GNU long names, base-256 numbers, sparse
- * files of GNU (old headers, pax 0.0, 0.1, 1.0). Where dialects leave a choice it reads what Go's archive/tar reads, since
- * that is what engines make layers with: links and directories have no contents whatever their size says, a pax size wins
- * over the header's, global pax headers are passed over.
+ * Dialects: V7, ustar, pax (path, linkpath, size, uid, gid, mtime, SCHILY.xattr.*), GNU long names, base-256 numbers,
+ * sparse files of GNU (old headers, pax 0.0, 0.1, 1.0). Where dialects leave a choice it reads what Go's archive/tar
+ * reads, since that is what engines make layers with: links and directories have no contents whatever their size says,
+ * a pax size wins over the header's, global pax headers are passed over.
  *
  * Source: POSIX.1-2017 pax; GNU tar manual, "Basic Tar Format" and "Storing Sparse Files".
  */

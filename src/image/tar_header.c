@@ -105,7 +105,8 @@ int tar_map_add(struct tar_map *map, uint64_t offset, uint64_t size, struct erro
 	const struct tar_fragment *last = map->count ? &map->fragments[map->count - 1] : NULL;
 	uint64_t end;
 
-	if (__builtin_add_overflow(offset, size, &end) || end > INT64_MAX || (last && offset < last->offset + last->size))
+	if (__builtin_add_overflow(offset, size, &end) || end > INT64_MAX ||
+	    (last && offset < last->offset + last->size))
 		return err_set(err, ERR_INVALID, 0, "a sparse file's map is out of order");
 	if (map->count == TAR_FRAGMENTS_MAX)
 		return err_set(err, ERR_LIMIT, 0, "a sparse file of more than %d pieces", TAR_FRAGMENTS_MAX);

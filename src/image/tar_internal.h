@@ -41,7 +41,8 @@ bool tar_is_gnu(const uint8_t *h);
 /** tar_header_name() - prefix/name into out (room for 260). */
 void tar_header_name(const uint8_t *h, char out[260]);
 
-/** tar_pax_parse() - All records of a body of n bytes, changed in place (ends of strings). Appends to map for pax 0.0. */
+/** tar_pax_parse() - All records of a body of n bytes, changed in place (ends of strings). Appends to map for pax 0.0.
+ */
 int tar_pax_parse(char *body, size_t n, struct tar_pax *out, struct tar_map *map, struct error *err);
 /** tar_map_add() - Append a fragment, in order and without overlap. */
 int tar_map_add(struct tar_map *map, uint64_t offset, uint64_t size, struct error *err);

@@ -121,7 +121,8 @@ static int detect(struct unpack *u, size_t n, struct error *err)
 		return u->z_ready ? 0 : err_set(err, ERR_NO_MEMORY, 0, "out of memory");
 	}
 	/* A skippable frame may come first (seekable zstd, zstd:chunked). */
-	if (n > 4 && (memcmp(u->in, zstd_magic, 4) == 0 || ((u->in[0] & 0xf0) == 0x50 && memcmp(u->in + 1, "\x2a\x4d\x18", 3) == 0))) {
+	if (n > 4 && (memcmp(u->in, zstd_magic, 4) == 0 ||
+		      ((u->in[0] & 0xf0) == 0x50 && memcmp(u->in + 1, "\x2a\x4d\x18", 3) == 0))) {
 		u->kind = ZSTD;
 		u->zstd = ZSTD_createDStream();
 		if (!u->zstd)
@@ -156,7 +157,9 @@ static int read_blob(struct unpack *u, struct error *err)
 			return -(int)err->code;
 		first = false;
 		EVP_DigestUpdate(u->blob_sha, u->in, have);
-		rc = u->kind == GZIP ? feed_gzip(u, have, err) : u->kind == ZSTD ? feed_zstd(u, have, err) : feed(u, u->in, have, err);
+		rc = u->kind == GZIP   ? feed_gzip(u, have, err)
+		     : u->kind == ZSTD ? feed_zstd(u, have, err)
+				       : feed(u, u->in, have, err);
 		if (rc < 0)
 			return rc;
 		have = 0;
@@ -177,7 +180,8 @@ static int check_digest(EVP_MD_CTX *ctx, const char *want, const char *what, str
 	EVP_DigestFinal_ex(ctx, sum, NULL);
 	digest_text(sum, hex);
 	if (want && strcmp(want, hex) != 0)
-		return err_set(err, ERR_INVALID, 0, "%s is sha256:%.12s..., expected sha256:%.12s...: it is damaged or forged", what, hex,
+		return err_set(err, ERR_INVALID, 0,
+			       "%s is sha256:%.12s..., expected sha256:%.12s...: it is damaged or forged", what, hex,
 			       want);
 	return 0;
 }
