@@ -85,3 +85,13 @@ ssize_t fetch_next(int channel, struct fetch_info *info, void *to, bool *end, vo
 		}
 	}
 }
+
+bool fetch_distrust(int channel)
+{
+	static uint8_t nothing[FETCH_BYTES_MAX];
+	struct fetch_info info;
+	bool end;
+
+	return fetch_ask(channel, FETCH_DISTRUST, "", 0, 0, NULL) == 0 &&
+	       fetch_next(channel, &info, nothing, &end, NULL, NULL, NULL) == 0 && end;
+}

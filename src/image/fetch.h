@@ -28,6 +28,8 @@ enum fetch_kind {
 	FETCH_HEAD = 1, /* of a manifest: only INFO (its digest) and END */
 	FETCH_MANIFEST, /* manifest or index */
 	FETCH_BLOB,
+	FETCH_DISTRUST, /* the last answer was not what its digest says: END when it came from a mirror, which is not
+			 * asked again, else FAILED: there is nobody else */
 };
 
 struct fetch_request {
@@ -69,6 +71,8 @@ struct fetch_failure {
 
 /** fetch_open() - A new channel over the control socket. Return: owned fd, or a negative code. */
 int fetch_open(int control_fd, struct error *err);
+/** fetch_distrust() - After a wrong answer: is there another source to ask? */
+bool fetch_distrust(int channel);
 /** fetch_ask() - Send a request. @name: tag or digest. */
 int fetch_ask(int channel, enum fetch_kind kind, const char *name, uint64_t offset, uint64_t size, struct error *err);
 

@@ -122,6 +122,22 @@ static int check_text(const struct pull *p, const struct buf *b, const char *wan
 		       what, hex, want);
 }
 
+/** fetch_checked() - A text whose digest, where it is asked for by one, is that; of the sources the first that has it.
+ */
+static int fetch_checked(struct pull *p, enum fetch_kind kind, const char *name, uint64_t size, struct buf *out,
+			 struct fetch_info *info, const char *what, struct error *err)
+{
+	for (;;) {
+		if (fetch_text(p, kind, name, size, out, info, err) < 0)
+			return -(int)err->code;
+		if (strncmp(name, "sha256:", 7) != 0 || check_text(p, out, name + 7, what, err) == 0)
+			return 0;
+		if (!fetch_distrust(p->channels->own))
+			return -(int)err->code;
+		err_clear(err);
+	}
+}
+
 /** fetch_manifest() - By tag or digest, through indexes, to the manifest for this machine. */
 static int fetch_manifest(struct pull *p, struct error *err)
 {
@@ -133,9 +149,8 @@ static int fetch_manifest(struct pull *p, struct error *err)
 		struct descriptor d;
 		const json_t *chosen;
 
-		if (fetch_text(p, FETCH_MANIFEST, name, MANIFEST_BYTES_MAX, &p->manifest, &info, err) < 0)
-			return -(int)err->code;
-		if (strncmp(name, "sha256:", 7) == 0 && check_text(p, &p->manifest, name + 7, "the manifest", err) < 0)
+		if (fetch_checked(p, FETCH_MANIFEST, name, MANIFEST_BYTES_MAX, &p->manifest, &info, "the manifest",
+				  err) < 0)
 			return -(int)err->code;
 		digest_hex(p->manifest.data, p->manifest.len, p->digest);
 		if (depth == 0) {
@@ -171,8 +186,7 @@ static int fetch_config(struct pull *p, struct error *err)
 	if (d.size > IMAGE_JSON_MAX)
 		return err_set(err, ERR_LIMIT, 0, "%s: the image's config is larger than 16 MiB", p->name);
 	snprintf(name, sizeof(name), "sha256:%s", d.digest);
-	if (fetch_text(p, FETCH_BLOB, name, d.size, &p->config, &info, err) < 0 ||
-	    check_text(p, &p->config, d.digest, "the image's config", err) < 0)
+	if (fetch_checked(p, FETCH_BLOB, name, d.size, &p->config, &info, "the image's config", err) < 0)
 		return -(int)err->code;
 	config = image_json(p->config.data, p->config.len, "the image's config", err);
 	rc = config ? config_parse(config, p->record, err) : -(int)err->code;
@@ -302,17 +316,24 @@ static int try_layer(struct pull *p, uint32_t i, int channel, int part, bool *ke
 	return rc;
 }
 
-/** pull_locked() - The layer's lock is held: make it, from the beginning if what an earlier pull kept is no good. */
+/**
+ * pull_locked() - The layer's lock is held: make it; from the beginning if what an earlier pull kept is no good, and
+ * from the next source if a mirror's bytes are not the layer's. Ends because each of these happens to a source once.
+ */
 static int pull_locked(struct pull *p, uint32_t i, int channel, int part, bool *keep, char note[300], struct error *err)
 {
 	struct stat st;
 	bool kept = fstat(part, &st) == 0 && st.st_size > 0;
-	int rc = try_layer(p, i, channel, part, keep, note, err);
 
-	if (rc == 0 || !kept || err->code != ERR_INVALID || ftruncate(part, 0) < 0)
-		return rc;
-	err_clear(err);
-	return try_layer(p, i, channel, part, keep, note, err);
+	for (;;) {
+		int rc = try_layer(p, i, channel, part, keep, note, err);
+
+		if (rc == 0 || err->code != ERR_INVALID || (!kept && !fetch_distrust(channel)) ||
+		    ftruncate(part, 0) < 0)
+			return rc;
+		kept = false;
+		err_clear(err);
+	}
 }
 
 /** pull_layer() - One layer into the store, unless it is there or somebody makes it meanwhile. */

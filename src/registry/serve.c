@@ -118,6 +118,8 @@ static bool is_sound(const struct fetch_request *q)
 {
 	if (q->zero || !memchr(q->name, '\0', sizeof(q->name)) || q->size > INT64_MAX)
 		return false;
+	if (q->kind == FETCH_DISTRUST)
+		return !q->name[0] && !q->offset && !q->size;
 	if (q->kind == FETCH_BLOB)
 		return is_digest(q->name) && q->offset <= q->size;
 	if ((q->kind != FETCH_HEAD && q->kind != FETCH_MANIFEST) || q->offset || !q->name[0])
@@ -126,6 +128,21 @@ static bool is_sound(const struct fetch_request *q)
 		if (!isalnum((unsigned char)*p) && (!strchr("._-", *p) || p == q->name) && *p != '_')
 			return false;
 	return true;
+}
+
+/** distrust() - Whoever answered last on this channel lied; a mirror is not asked again. */
+static void distrust(struct channel *c)
+{
+	struct endpoint *e = c->x.client ? &c->x.client->endpoint[c->x.endpoint] : NULL;
+	struct error nobody = ERROR_INIT;
+
+	if (e && e->mirror) {
+		e->down = true;
+		on_done(c, NULL);
+		return;
+	}
+	err_set(&nobody, ERR_NOT_FOUND, 0, "there is no other source");
+	on_done(c, &nobody);
 }
 
 /** read_request() - The channel has something to read: (a part of) a request, or its end. */
@@ -145,6 +162,10 @@ static void read_request(struct server *s, struct channel *c)
 	c->got = 0;
 	if (!is_sound(&c->request)) {
 		c->broken = true;
+		return;
+	}
+	if (c->request.kind == FETCH_DISTRUST) {
+		distrust(c);
 		return;
 	}
 	c->x.kind = (enum exchange_kind)c->request.kind;
