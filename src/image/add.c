@@ -80,6 +80,17 @@ int layer_lock(const struct adder *a, const char *diff_id, struct error *err)
 	}
 }
 
+void layer_forget_part(const struct adder *a, const char *diff_id)
+{
+	char name[DIGEST_HEX + 8];
+	_cleanup_fd_ int fd = -1;
+
+	snprintf(name, sizeof(name), ".%s.part", diff_id);
+	fd = openat(a->layers, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+	if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+		unlinkat(a->layers, name, 0);
+}
+
 void layer_unlock(const struct adder *a, const char *diff_id, int *fd, bool keep)
 {
 	char name[DIGEST_HEX + 8];

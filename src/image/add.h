@@ -25,6 +25,8 @@ bool layer_known(const struct adder *a, const char *diff_id, uint64_t *blocks);
  * that was broken off. Blocks while another process has it. Return: owned fd of that file, or a negative code.
  */
 int layer_lock(const struct adder *a, const char *diff_id, struct error *err);
+/** layer_forget_part() - The layer is there: what a killed pull kept of it is of no use. Never blocks. */
+void layer_forget_part(const struct adder *a, const char *diff_id);
 /** layer_unlock() - @keep: leave the file for the next try. */
 void layer_unlock(const struct adder *a, const char *diff_id, int *fd, bool keep);
 

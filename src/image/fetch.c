@@ -19,7 +19,7 @@ int fetch_open(int control_fd, struct error *err)
 		fd_close(&pair[0]);
 	}
 	fd_close(&pair[1]);
-	return pair[0] < 0 ? -(int)err->code : pair[0];
+	return pair[0] < 0 ? -(int)ERR_CLOSED : pair[0];
 }
 
 int fetch_ask(int channel, enum fetch_kind kind, const char *name, uint64_t offset, uint64_t size, struct error *err)
@@ -43,10 +43,12 @@ static int broken(struct error *err)
 ssize_t fetch_next(int channel, struct fetch_info *info, void *to, bool *end, void (*note)(void *arg, const char *text),
 		   void *arg, struct error *err)
 {
+	struct error unwanted = ERROR_INIT;
 	struct fetch_failure f;
 	struct fetch_frame h;
 	char text[512];
 
+	err = err ? err : &unwanted;
 	*end = false;
 	for (;;) {
 		if (fd_read_full(channel, &h, sizeof(h)) != sizeof(h))

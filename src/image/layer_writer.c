@@ -25,7 +25,7 @@
 struct layer_writer {
 	int dir; /* borrowed */
 	char diff_id[DIGEST_HEX + 1];
-	char data_tmp[DIGEST_HEX + 16], frame_tmp[DIGEST_HEX + 16];
+	char data_tmp[DIGEST_HEX + 16], index_tmp[DIGEST_HEX + 16], frame_tmp[DIGEST_HEX + 16];
 	int data, frame_fd;
 	struct frame_writer *frame;
 	struct buf index, xattrs;
@@ -390,6 +390,7 @@ struct layer_writer *layer_writer_new(int layers_fd, const char *diff_id, struct
 	w->xattrs.max = INDEX_XATTRS_MAX;
 	snprintf(w->diff_id, sizeof(w->diff_id), "%s", diff_id);
 	snprintf(w->data_tmp, sizeof(w->data_tmp), ".%s.data.tmp", diff_id);
+	snprintf(w->index_tmp, sizeof(w->index_tmp), ".%s.index.tmp", diff_id);
 	snprintf(w->frame_tmp, sizeof(w->frame_tmp), ".%s.frame.tmp", diff_id);
 	w->out = malloc(OUT_BYTES);
 	if (!w->out || !buf_append(&w->index, INDEX_MAGIC, sizeof(INDEX_MAGIC)))
@@ -403,25 +404,47 @@ struct layer_writer *layer_writer_new(int layers_fd, const char *diff_id, struct
 	return w;
 }
 
-int layer_writer_commit(struct layer_writer *w, uint64_t *blocks, struct error *err)
+/** give_name() - A temporary file becomes DIFF_ID.KIND. */
+static int give_name(const struct layer_writer *w, const char *tmp, const char *kind, struct error *err)
 {
 	char name[DIGEST_HEX + 8];
 
+	snprintf(name, sizeof(name), "%s.%s", w->diff_id, kind);
+	if (renameat(w->dir, tmp, w->dir, name) < 0)
+		return err_set(err, err_from_errno(errno), errno, "write the layer");
+	return 0;
+}
+
+/** write_index() - Under its temporary name. */
+static int write_index(const struct layer_writer *w, struct error *err)
+{
+	_cleanup_fd_ int fd = create(w, w->index_tmp, err);
+
+	if (fd < 0)
+		return fd;
+	if (fd_write_full(fd, w->index.data, w->index.len) < 0 || fdatasync(fd) < 0) {
+		err_set(err, err_from_errno(errno), errno, "write the layer");
+		unlinkat(w->dir, w->index_tmp, 0);
+		return -(int)err->code;
+	}
+	return 0;
+}
+
+int layer_writer_commit(struct layer_writer *w, uint64_t *blocks, struct error *err)
+{
 	if (flush(w, err) < 0 || frame_writer_finish(w->frame, err) < 0)
 		return -(int)err->code;
 	if (ftruncate(w->data, (off_t)w->out_at) < 0 || fdatasync(w->data) < 0 || fdatasync(w->frame_fd) < 0)
 		return err_set(err, err_from_errno(errno), errno, "write the layer");
-	snprintf(name, sizeof(name), "%s.index", w->diff_id);
-	if (file_write_atomic(w->dir, name, w->index.data, w->index.len, 0600, err) < 0)
+	if (write_index(w, err) < 0 || give_name(w, w->index_tmp, "index", err) < 0 ||
+	    give_name(w, w->frame_tmp, "frame", err) < 0)
 		return -(int)err->code;
-	snprintf(name, sizeof(name), "%s.frame", w->diff_id);
-	if (renameat(w->dir, w->frame_tmp, w->dir, name) < 0)
-		return err_set(err, err_from_errno(errno), errno, "write the layer");
 	fd_close(&w->frame_fd);
-	snprintf(name, sizeof(name), "%s.data", w->diff_id);
-	if (renameat(w->dir, w->data_tmp, w->dir, name) < 0 || fsync(w->dir) < 0)
-		return err_set(err, err_from_errno(errno), errno, "write the layer");
+	if (give_name(w, w->data_tmp, "data", err) < 0)
+		return -(int)err->code;
 	fd_close(&w->data);
+	if (fsync(w->dir) < 0)
+		return err_set(err, err_from_errno(errno), errno, "write the layer");
 	*blocks = w->out_at / INDEX_BLOCK;
 	return 0;
 }

@@ -244,8 +244,10 @@ static int fill(struct layer_source *l, struct error *err)
 		return -(int)err->code;
 	l->asked = true;
 	n = fetch_next(l->channel, &info, l->chunk, &l->end, NULL, NULL, err);
-	if (n < 0)
+	if (n < 0) {
+		l->end = true; /* nothing follows a failure */
 		return (int)n;
+	}
 	l->chunk_at = 0;
 	l->chunk_len = (size_t)n;
 	l->at += (uint64_t)n;
@@ -355,6 +357,8 @@ static int pull_layer(struct pull *p, uint32_t i, int channel, char note[300], s
 			state = rc < 0 ? LAYER_FAILED : LAYER_DONE;
 		}
 		layer_unlock(p->a, progress->diff_id, &part, keep);
+	} else {
+		layer_forget_part(p->a, progress->diff_id);
 	}
 	if (rc == 0)
 		atomic_store(&progress->taken, progress->size);
