@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # The few commands people type. The build itself is meson's; see DEVELOPERS.md.
-.PHONY: all build kernel demo check check-long bench show fuzz clean
+.PHONY: all build kernel demo check check-long mutants bench show fuzz clean
 
 all: build kernel
 
 build:
-	@test -f build/build.ninja || meson setup build >/dev/null
+	@test -f build/build.ninja || meson setup build
 	@ninja -C build
 
 kernel:
@@ -17,15 +17,18 @@ demo:
 check: all
 	@bash scripts/check.sh
 
-# The same with more kills and runs, and a minute of each fuzz target
+# At full sizes, and fuzzing: an hour
 check-long: all
 	@MSB_LONG=1 bash scripts/check.sh
-	@$(MAKE) -s fuzz SECONDS=60
+
+# Do the tests notice a broken product? One line of the issue: make mutants N=01.3
+mutants: all
+	@bash scripts/mutants.sh "$(N)"
 
 bench: all
 	@bash tests/bench/run.sh
 
-# One line of an issue's list: make show N=01.3
+# One line of an issue's list: make show N=01.3 (01.1 to 01.6, 01.speed, 01.bad)
 show: all
 	@bash scripts/show.sh "$(N)"
 
@@ -35,4 +38,4 @@ fuzz:
 	@bash tests/fuzz/run.sh $(SECONDS)
 
 clean:
-	rm -rf build build-fuzz build-fuzz.log
+	rm -rf build build-fuzz

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# check_as_user.sh JUNIT.xml [PYTEST ARGS]: the functional tests as an ordinary user: not root, no group of /dev/kvm, a
-# HOME of its own, nothing but a copy of the programs, the guest kernel and the tests. Run it as root; line 01.6.
+# check_as_user.sh JUNIT.xml [PYTEST ARGS]: the functional tests as an ordinary user without access to /dev/kvm and with a
+# HOME of its own (line 01.6). As root: a user of its own, who sees a copy of programs, tests, caches and a clone, and
+# nothing of root's. An ordinary user runs them as himself; who may open /dev/kvm is told so.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 junit=$(readlink -f "$1")
@@ -9,18 +10,29 @@ shift
 uid=12345
 top=$(mktemp -d /tmp/msb-user.XXXXXX)
 trap 'rm -rf "$top"' EXIT
-mkdir -p "$top/build" "$top/home/.cache/microsandbox/tests" "$top/tmp"
-cp -r tests "$top/"
+mkdir -p "$top/build" "$top/home/.cache/microsandbox/tests" "$top/home/.cache/microsandbox/kernel" "$top/tmp"
+cp -r tests scripts "$top/"
 cp build/msb build/msb-image build/msb-registry "$top/build/"
-cp "$(kernel/build.sh --path)" "$top/vmlinux"
-# mmdebstrap and buildah want subordinate ids, which this user has not: their archives are root's.
+kernel=$(kernel/build.sh --path)
+cp -r "$(dirname "$kernel")" "$top/home/.cache/microsandbox/kernel/"
+# mmdebstrap and buildah want subordinate ids, which this user has not: their archives are ours, like the rig's kernel.
 cp -r "$(bash tests/images/python.sh)" "$(bash tests/images/buildah.sh)" "$top/home/.cache/microsandbox/tests/"
+rig=${XDG_CACHE_HOME:-$HOME/.cache}/microsandbox/rig
+[ ! -d "$rig" ] || cp -r "$rig" "$top/home/.cache/microsandbox/"
+printf '[safe]\n\tdirectory = *\n' > "$top/gitconfig" # the tree may be another user's, as in many a container
+GIT_CONFIG_GLOBAL=$top/gitconfig git clone -q --bare . "$top/clone.git"
 chmod -R a+rX "$top"
-chown -R "$uid:$uid" "$top/home" "$top/tmp"
+as=()
+if [ "$(id -u)" = 0 ]; then
+	chown -R "$uid:$uid" "$top/home" "$top/tmp" "$top/clone.git"
+	as=(setpriv --reuid "$uid" --regid "$uid" --clear-groups)
+elif [ -w /dev/kvm ]; then
+	echo "note: this user may open /dev/kvm: as root the tests run as one who may not" >&2
+fi
 status=0
 cd "$top"
-setpriv --reuid "$uid" --regid "$uid" --clear-groups env -i PATH="$PATH" HOME="$top/home" TMPDIR="$top/tmp" \
-	MSB_LONG="${MSB_LONG:-}" MSB_LIBKRUNFW_PATH="$top/vmlinux" /usr/bin/python3 -m pytest -v -p no:cacheprovider \
-	--junitxml="$top/tmp/junit.xml" tests/functional "$@" || status=$?
+"${as[@]}" env -i PATH="$PATH" HOME="$top/home" TMPDIR="$top/tmp" MSB_LONG="${MSB_LONG:-}" MSB_SEED="${MSB_SEED:-}" \
+	MSB_CLONE="$top/clone.git" /usr/bin/python3 -m pytest -v -p no:cacheprovider --junitxml="$top/tmp/junit.xml" \
+	tests/functional "$@" || status=$?
 cp "$top/tmp/junit.xml" "$junit"
 exit "$status"

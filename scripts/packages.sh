@@ -1,15 +1,19 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The one list of Debian packages: packages.sh build|test prints names; packages.sh install build [test] installs.
+# The one list of Debian packages: packages.sh list|install build|demo|test...: print or install them.
 set -euo pipefail
 build="build-essential meson ninja-build pkg-config python3 musl-tools libssl-dev libjansson-dev
 	libcurl4-openssl-dev zlib1g-dev libzstd-dev libcmocka-dev e2fsprogs qemu-system-x86
 	linux-source-6.12 flex bison bc libelf-dev xz-utils patch util-linux"
-test="python3-pytest mmdebstrap cpio kmod umoci skopeo buildah busybox-static erofs-utils clang libclang-rt-14-dev procps
-	docker-registry apache2-utils openssl iproute2"
-list() { for set in "$@"; do case $set in build) echo $build ;; test) echo $test ;; esac; done; }
-if [ "${1:-}" != install ]; then list "$@"; exit; fi
-shift
+demo="umoci busybox-static"
+test="$demo git python3-pytest mmdebstrap uidmap cpio kmod skopeo buildah erofs-utils qemu-utils clang libclang-rt-14-dev
+	procps docker-registry apache2-utils openssl iproute2"
+list() { for set in "$@"; do case $set in build) echo $build ;; demo) echo $demo ;; test) echo $test ;; esac; done; }
+case ${1:-} in
+install) shift ;;
+list) shift; list "$@"; exit ;;
+*) echo "usage: packages.sh list|install build|demo|test..." >&2; exit 2 ;;
+esac
 missing=
 for p in $(list "$@"); do
 	dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing="$missing $p"
@@ -25,8 +29,18 @@ if [ "$(id -u)" != 0 ]; then
 fi
 echo "installing:$missing"
 export DEBIAN_FRONTEND=noninteractive
-echo "packages: reading the lists"
-$sudo apt-get update -qq </dev/null
-# One line in three seconds at most: neither silence nor a page per package.
-$sudo apt-get install -y -q --no-install-recommends $missing </dev/null | awk '
-	{ now = systime(); if (now - last >= 3) { last = now; print "packages: " substr($0, 1, 80); fflush() } }'
+# Neither silence nor a page per package: a line in 3 to 6 seconds, and every error.
+progress() {
+	local line rc last=-9
+	while :; do
+		rc=0
+		IFS= read -r -t 6 line || rc=$?
+		if [ "$rc" -gt 128 ]; then line="still at it, $SECONDS s"; elif [ "$rc" -ne 0 ]; then break; fi
+		case $line in E:*|Err:*|"still at it"*) last=-9 ;; esac
+		[ $((SECONDS - last)) -lt 3 ] || { last=$SECONDS; echo "packages: ${line:0:100}"; }
+	done
+}
+{
+	$sudo apt-get update -q
+	$sudo apt-get install -y -q --no-install-recommends $missing
+} </dev/null 2>&1 | progress

@@ -1,12 +1,24 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# show.sh 01.3: run the functional tests of one "Must show" line and say how it went.
+# show.sh 01.3: run what belongs to one line of an issue, show what it did, and say how it went in the last line:
+# "01.3 passed" or "01.3 failed: why". 01.speed: the benchmark against its limits. 01.bad: bad input. MSB_LONG=1: full sizes.
+set -uo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.." || exit 1
 line=${1:-}
-case $line in [0-9][0-9].[0-9]*) ;; *) echo "usage: make show N=01.3" >&2; exit 2 ;; esac
-if /usr/bin/python3 -m pytest -v -p no:cacheprovider -m "show_${line/./_}" tests/functional; then
-	echo "$line passed"
-else
-	echo "$line failed: see above"
-	exit 1
-fi
+results=build/show-$line
+case $line in
+01.speed)
+	bash tests/bench/run.sh 2>&1 | tee "$results.log"
+	grep -E '^(not )?ok ' "$results.log" > "$results.txt"
+	exec /usr/bin/python3 scripts/sum_results.py --line "$line" "$results.txt" ;;
+01.6)
+	rm -f "$results.xml"
+	bash scripts/check_as_user.sh "$results.xml" -s
+	exec /usr/bin/python3 scripts/sum_results.py --line "$line" "$results.xml" ;;
+01.bad) marker=bad_input ;;
+[0-9][0-9].[0-9]*) marker=show_${line/./_} ;;
+*) echo "usage: make show N=LINE, where LINE is 01.1 to 01.6, 01.speed or 01.bad" >&2; exit 2 ;;
+esac
+rm -f "$results.xml"
+/usr/bin/python3 -m pytest -v -s -p no:cacheprovider -m "$marker" --junitxml="$results.xml" tests/functional
+exec /usr/bin/python3 scripts/sum_results.py --line "$line" "$results.xml"

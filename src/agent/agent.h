@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/** The agent: PID 1 of every sandbox. Files: main.c (boot, control), root.c (mounts), user.c, session.c (commands). */
+/**
+ * The agent: PID 1 of every sandbox. Files: main.c (boot, control), root.c, disk_root.c, flat.c (the root file system),
+ * user.c, session.c (commands).
+ */
 #ifndef MSB_AGENT_AGENT_H
 #define MSB_AGENT_AGENT_H
 
@@ -33,6 +36,14 @@ bool fail(struct failure *f, enum msg_failure kind, int sys_errno, const char *f
 
 /** root_build() - Mount the image and its upper, /proc and friends; make it the root directory. */
 bool root_build(const struct msg_boot *boot, struct failure *f);
+
+/** disk_root_mount() - The file system of the disk /dev/vda, or of one of its partitions, at /root. */
+bool disk_root_mount(struct failure *f);
+/** flat_root_mount() - The ext4 disk /dev/vdb at /root, filled from the image on /dev/vda. */
+bool flat_root_mount(struct failure *f);
+
+/** flat_copy_folder() - Owner, mode, extended attributes and times of one folder to another. */
+bool flat_copy_folder(const char *from, const char *to);
 
 /** root_freeze() - Make the writable disk read-only, its journal empty; for power-off, when no process is left. */
 void root_freeze(void);

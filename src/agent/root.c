@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The guest's root: EROFS image below, a writable disk or tmpfs above, joined by overlayfs; then the kernel's own. */
+/*
+ * The guest's root: EROFS image below, a writable disk or tmpfs above, joined by overlayfs; or one disk alone. Then the
+ * kernel's own file systems.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
@@ -36,7 +39,7 @@ static const struct mount_entry entries[] = {
 	{ "cgroup", "sys/fs/cgroup", "cgroup2", "nsdelegate", MS_NOSUID | MS_NODEV | MS_NOEXEC, true },
 };
 
-static int upper_disk = -1; /* /rw, which no path leads to after the change of root */
+static int upper_disk = -1; /* what is written to: /rw, which no path leads to after the change of root; or the root */
 
 /** enter() - Open a path of the new root without leaving it, links included. */
 static int enter(int root, const char *path, uint64_t flags)
@@ -102,32 +105,6 @@ static void provide_file(int root, const char *name, const char *text)
 	close(target);
 }
 
-/** copy_xattrs() - From one directory to another; what the upper cannot hold is left out. */
-static void copy_xattrs(const char *from, const char *to)
-{
-	static char names[65536], value[65536];
-	ssize_t n = listxattr(from, names, sizeof(names));
-
-	for (ssize_t at = 0; at < n; at += (ssize_t)strlen(names + at) + 1) {
-		ssize_t len = getxattr(from, names + at, value, sizeof(value));
-
-		if (len >= 0 && strncmp(names + at, "trusted.overlay.", 16) != 0 && setxattr(to, names + at, value, (size_t)len, 0) < 0)
-			dprintf(2, "agent: / has %s, which the writable layer cannot hold: %s\n", names + at, strerror(errno));
-	}
-}
-
-/** copy_root() - The upper's root is what the guest sees as /: it gets the attributes that the image has there. */
-static bool copy_root(struct failure *f)
-{
-	struct stat st;
-
-	if (stat("/lower", &st) < 0 || chown("/rw/upper", st.st_uid, st.st_gid) < 0 || chmod("/rw/upper", st.st_mode & 07777) < 0)
-		return fail(f, MSG_FAIL_MOUNT, errno, "give / the attributes of the image's");
-	copy_xattrs("/lower", "/rw/upper");
-	utimensat(AT_FDCWD, "/rw/upper", (struct timespec[]){ st.st_mtim, st.st_mtim }, 0);
-	return true;
-}
-
 /** make_overlay() - /lower, /rw and the union of both at /root. */
 static bool make_overlay(const struct msg_boot *boot, struct failure *f)
 {
@@ -137,12 +114,11 @@ static bool make_overlay(const struct msg_boot *boot, struct failure *f)
 
 	mkdir("/lower", 0755);
 	mkdir("/rw", 0755);
-	mkdir("/root", 0755);
 	if (mount("/dev/vda", "/lower", "erofs", MS_RDONLY, NULL) < 0)
 		return fail(f, MSG_FAIL_MOUNT, errno, "mount the image (EROFS on /dev/vda)");
 	if (boot->upper == MSG_UPPER_EXT4) {
 		if (mount("/dev/vdb", "/rw", "ext4", MS_NOATIME, "discard") < 0)
-			return fail(f, MSG_FAIL_MOUNT, errno, "mount the writable disk (ext4 on /dev/vdb)");
+			return fail(f, MSG_FAIL_DISK, errno, "mount the writable disk (/dev/vdb) as ext4");
 	} else {
 		if (boot->upper_bytes)
 			snprintf(size, sizeof(size), "mode=755,size=%llu", (unsigned long long)boot->upper_bytes);
@@ -152,12 +128,37 @@ static bool make_overlay(const struct msg_boot *boot, struct failure *f)
 			return fail(f, MSG_FAIL_MOUNT, errno, "mount a tmpfs as the writable layer");
 	}
 	upper_disk = open("/rw", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (mkdir("/rw/upper", 0755) == 0 && !copy_root(f))
-		return false;
+	/* The attributes of / are those of the upper's root; a fresh one takes the image's. */
+	if (mkdir("/rw/upper", 0755) == 0 && !flat_copy_folder("/lower", "/rw/upper"))
+		return fail(f, MSG_FAIL_MOUNT, errno, "attributes of the root folder");
 	mkdir("/rw/work", 0755);
-	if (mount("overlay", "/root", "overlay", 0, options) < 0)
-		return fail(f, MSG_FAIL_MOUNT, errno, "join image and writable layer (overlayfs)");
-	return true;
+	if (mount("overlay", "/root", "overlay", 0, options) == 0)
+		return true;
+	if (errno == ESTALE)
+		return fail(f, MSG_FAIL_DISK, 0, "the writable disk was used above another image before");
+	return fail(f, MSG_FAIL_MOUNT, errno, "join image and writable layer (overlayfs)");
+}
+
+/** make_root() - The root file system at /root. */
+static bool make_root(const struct msg_boot *boot, struct failure *f)
+{
+	bool ok = false;
+
+	mkdir("/root", 0755);
+	switch (boot->root) {
+	case MSG_ROOT_OVERLAY:
+		return make_overlay(boot, f);
+	case MSG_ROOT_DISK:
+		ok = disk_root_mount(f);
+		break;
+	case MSG_ROOT_FLAT:
+		ok = flat_root_mount(f);
+		break;
+	default:
+		return fail(f, MSG_FAIL_OTHER, 0, "bad boot configuration (root)");
+	}
+	upper_disk = open("/root", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return ok;
 }
 
 /** lo_up() - The loopback interface. */
@@ -204,7 +205,7 @@ bool root_build(const struct msg_boot *boot, struct failure *f)
 	char hosts[256], hostname[80];
 	int root;
 
-	if (!make_overlay(boot, f))
+	if (!make_root(boot, f))
 		return false;
 	root = open("/root", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)

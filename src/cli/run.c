@@ -11,6 +11,7 @@
 
 #include "base/fd.h"
 #include "cli/cli.h"
+#include "cli/root_disk.h"
 #include "cli/units.h"
 #include "image/store.h"
 
@@ -20,7 +21,8 @@
 static struct {
 	uint64_t memory, cpus, timeout;
 	struct string_list env, env_files, rlimits, ca_certs;
-	const char *workdir, *user, *hostname, *shell, *entrypoint, *hypervisor, *pull;
+	const char *workdir, *user, *hostname, *shell, *entrypoint, *hypervisor, *pull, *root_disk;
+	uint64_t upper_size;
 	bool tty, no_tty, quiet, interactive, rm, insecure;
 } o;
 
@@ -42,6 +44,8 @@ static const struct option_row rows[] = {
 	{ 0, "pull", "POLICY", "always, if-missing or never (if-missing)", OPTION_STRING, &o.pull, 0, 0 },
 	{ 0, "insecure", NULL, "pull: plain HTTP and unchecked certificates are good enough", OPTION_FLAG, &o.insecure, 0, 0 },
 	{ 0, "ca-certs", "FILE", "pull: trust these certificates (PEM) too", OPTION_LIST, &o.ca_certs, 0, 0 },
+	{ 0, "root-disk", "SPEC", "what the sandbox writes to; see below (4G)", OPTION_STRING, &o.root_disk, 0, 0 },
+	{ 0, "oci-upper-size", "SIZE", NULL, OPTION_SIZE, &o.upper_size, ROOT_DISK_MIB_MIN, ROOT_DISK_MIB_MAX },
 	{ 0, "hypervisor", "KIND", "auto, kvm or qemu (auto; MSB_HYPERVISOR)", OPTION_STRING, &o.hypervisor, 0, 0 },
 	{ 'q', "quiet", NULL, "no notes", OPTION_FLAG, &o.quiet, 0, 0 },
 	/* Docker habits: what they ask for is the default here. */
@@ -126,6 +130,35 @@ static int choose_policy(enum pull_policy *out, struct error *err)
 		}
 	}
 	return o.pull ? err_set(err, ERR_USAGE, 0, "--pull: \"%s\" is not always, if-missing or never", o.pull) : 0;
+}
+
+/** choose_root() - IMAGE and what goes above it; a disk image is alone. */
+static int choose_root(const char *image, struct root_disk *out, struct error *err)
+{
+	char reference[REFERENCE_MAX];
+	uint64_t memory = o.memory ? o.memory : RUN_MEMORY_MIB;
+
+	if (o.root_disk && o.upper_size) {
+		err_set(err, ERR_USAGE, 0, "--root-disk and --oci-upper-size exclude each other");
+		return err_hint(err, "use --root-disk SIZE");
+	}
+	if (o.upper_size)
+		*out = (struct root_disk){ .kind = ROOT_DISK_MANAGED, .size_mib = o.upper_size };
+	if (o.root_disk && root_disk_parse(o.root_disk, out, err) < 0)
+		return -(int)err->code;
+	if (out->kind == ROOT_DISK_TMPFS && out->size_mib > memory) {
+		err_set(err, ERR_USAGE, 0, "--root-disk: a tmpfs of %llu MiB does not fit into %llu MiB of memory",
+			(unsigned long long)out->size_mib, (unsigned long long)memory);
+		return err_hint(err, "use a larger -m, or --root-disk SIZE for a disk");
+	}
+	if (!engine_image_is_path(image))
+		return reference_normalise(image, reference, err);
+	if (out->kind != ROOT_DISK_DEFAULT) {
+		err_set(err, ERR_USAGE, 0, "--%s does not go with a disk image as the root: it is written itself",
+			o.upper_size ? "oci-upper-size" : "root-disk");
+		return err_hint(err, "--root-disk is for images such as python:3.12");
+	}
+	return 0;
 }
 
 /** check_words() - Exactly one image, the command behind --. */
@@ -256,16 +289,16 @@ int command_run(int argc, char **argv)
 	struct error err = ERROR_INIT;
 	struct parsed p;
 	struct winsize w = { 0 };
-	char reference[REFERENCE_MAX];
 	bool terminal = isatty(STDIN_FILENO);
 
 	if (parse_options(rows, ARRAY_LEN(rows), 1, argc, argv, &p, &err) < 0)
 		return usage_error(&err);
 	if (p.help) {
 		print_help(&help, rows, ARRAY_LEN(rows));
+		root_disk_help();
 		return 0;
 	}
-	if (check_words(&p, &err) < 0 || reference_normalise(p.words[0], reference, &err) < 0 ||
+	if (check_words(&p, &err) < 0 || choose_root(p.words[0], &spec.root_disk, &err) < 0 ||
 	    choose(&spec.hypervisor, &err) < 0 || choose_policy(&spec.pull, &err) < 0)
 		return usage_error(&err);
 	if (o.tty && o.no_tty) {

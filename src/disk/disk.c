@@ -11,8 +11,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
-
-#define IOV_PER_CALL 64
+#include "disk/file_io.h"
 
 struct file_disk {
 	struct disk disk;
@@ -21,60 +20,14 @@ struct file_disk {
 	struct disk_extent *extents;
 };
 
-/** transfer() - preadv or pwritev over iovecs until done; reads past the end of the file give zeroes. */
-static int transfer(int fd, const struct iovec *iov, int count, uint64_t offset, bool write)
-{
-	struct iovec part[IOV_PER_CALL];
-	int next = 0, n = 0;
-
-	while (next < count || n > 0) {
-		ssize_t r;
-
-		for (; n < IOV_PER_CALL && next < count; next++)
-			if (iov[next].iov_len)
-				part[n++] = iov[next];
-		if (n == 0)
-			break;
-		r = write ? pwritev(fd, part, n, (off_t)offset) : preadv(fd, part, n, (off_t)offset);
-		if (r < 0 && errno == EINTR)
-			continue;
-		if (r < 0)
-			return -errno;
-		if (r == 0 && write)
-			return -EIO;
-		if (r == 0) {
-			for (int i = 0; i < n; i++)
-				memset(part[i].iov_base, 0, part[i].iov_len);
-			for (; next < count; next++)
-				memset(iov[next].iov_base, 0, iov[next].iov_len);
-			return 0;
-		}
-		offset += (uint64_t)r;
-		for (int i = 0; i < n; i++) {
-			size_t done = MIN((size_t)r, part[i].iov_len);
-
-			part[i].iov_base = (uint8_t *)part[i].iov_base + done;
-			part[i].iov_len -= done;
-			r -= (ssize_t)done;
-		}
-		int left = 0;
-
-		for (int i = 0; i < n; i++)
-			if (part[i].iov_len)
-				part[left++] = part[i];
-		n = left;
-	}
-	return 0;
-}
-
 static int raw_readv(struct disk *d, const struct iovec *iov, int count, uint64_t offset)
 {
-	return transfer(((struct file_disk *)d)->extents[0].fd, iov, count, offset, false);
+	return file_io(((struct file_disk *)d)->extents[0].fd, iov, count, offset, false);
 }
 
 static int raw_writev(struct disk *d, const struct iovec *iov, int count, uint64_t offset)
 {
-	return transfer(((struct file_disk *)d)->extents[0].fd, iov, count, offset, true);
+	return file_io(((struct file_disk *)d)->extents[0].fd, iov, count, offset, true);
 }
 
 static int raw_flush(struct disk *d)
@@ -123,38 +76,14 @@ static size_t find_extent(const struct file_disk *f, uint64_t at)
 	return low;
 }
 
-/** take_iov() - Move up to n bytes from the front of *iov (a private copy) into part. Return: iovecs in part. */
-static int take_iov(struct iovec **iov, int *count, uint64_t n, struct iovec *part, uint64_t *taken)
-{
-	int parts = 0;
-
-	*taken = 0;
-	while (*count && n && parts < IOV_PER_CALL) {
-		size_t len = MIN((*iov)->iov_len, n);
-
-		part[parts++] = (struct iovec){ .iov_base = (*iov)->iov_base, .iov_len = len };
-		(*iov)->iov_base = (uint8_t *)(*iov)->iov_base + len;
-		(*iov)->iov_len -= len;
-		n -= len;
-		*taken += len;
-		if ((*iov)->iov_len == 0) {
-			(*iov)++;
-			(*count)--;
-		}
-	}
-	return parts;
-}
-
 static int extents_readv(struct disk *d, const struct iovec *iov, int count, uint64_t offset)
 {
 	struct file_disk *f = (struct file_disk *)d;
-	struct iovec copy[1024], *rest = copy;
+	struct iov_cursor at = { iov, count, 0 };
+	uint64_t left = iov_bytes(iov, count);
 
-	if (count > (int)ARRAY_LEN(copy))
-		return -EINVAL;
-	memcpy(copy, iov, (size_t)count * sizeof(*iov));
-	while (count) {
-		struct iovec part[IOV_PER_CALL];
+	while (left) {
+		struct iovec part[FILE_IO_IOVS];
 		size_t i = find_extent(f, offset);
 		const struct disk_extent *e = &f->extents[i];
 		uint64_t inside = offset - f->start[i], taken;
@@ -162,20 +91,20 @@ static int extents_readv(struct disk *d, const struct iovec *iov, int count, uin
 
 		if (inside >= e->length)
 			return -EINVAL;
-		parts = take_iov(&rest, &count, e->length - inside, part, &taken);
+		parts = iov_take(&at, e->length - inside, part, &taken);
 		if (e->fd < 0)
-			for (int k = 0; k < parts; k++)
-				memset(part[k].iov_base, 0, part[k].iov_len);
+			iov_zero(part, parts);
 		else
-			rc = transfer(e->fd, part, parts, e->fd_offset + inside, false);
+			rc = file_io(e->fd, part, parts, e->fd_offset + inside, false);
 		if (rc < 0)
 			return rc;
 		offset += taken;
+		left -= taken;
 	}
 	return 0;
 }
 
-static int refuse_writev(struct disk *d, const struct iovec *iov, int count, uint64_t offset)
+int disk_refuse_writev(struct disk *d, const struct iovec *iov, int count, uint64_t offset)
 {
 	(void)d;
 	(void)iov;
@@ -184,7 +113,7 @@ static int refuse_writev(struct disk *d, const struct iovec *iov, int count, uin
 	return -EROFS;
 }
 
-static int nothing_flush(struct disk *d)
+int disk_nothing_flush(struct disk *d)
 {
 	(void)d;
 	return 0;
@@ -199,8 +128,8 @@ static const struct disk_ops raw_ops = {
 };
 static const struct disk_ops extents_ops = {
 	.readv = extents_readv,
-	.writev = refuse_writev,
-	.flush = nothing_flush,
+	.writev = disk_refuse_writev,
+	.flush = disk_nothing_flush,
 	.close = file_close,
 };
 
@@ -242,8 +171,9 @@ struct disk *disk_open_raw(int fd, bool read_only, struct error *err)
 	struct file_disk *f;
 	struct stat st;
 
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size <= 0) {
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size < DISK_SECTOR) {
 		err_set(err, ERR_INVALID, 0, "disk: not a regular file with contents");
+		err_hint(err, "make one: mke2fs -t ext4 -d DIR disk.raw 1G");
 		close(fd);
 		return NULL;
 	}

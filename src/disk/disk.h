@@ -13,6 +13,7 @@
 #include "base/error.h"
 
 #define DISK_SECTOR 512
+#define DISK_COW_BYTES_MAX (1ULL << 46) /* of a disk with a private layer: 64 TiB */
 #define DISK_EXTENTS_MAX 512 /* metadata, then one per layer, padding between */
 
 struct disk;
@@ -44,6 +45,21 @@ struct disk_extent {
 struct disk *disk_open_raw(int fd, bool read_only, struct error *err);
 /** disk_open_extents() - A read-only disk from pieces in order. @extents: copied, their fds taken, also on failure. */
 struct disk *disk_open_extents(const struct disk_extent *extents, size_t count, struct error *err);
+/** disk_open_qcow2() - A qcow2 image that stands alone, read-only. @fd: taken, also on failure. See qcow2.c. */
+struct disk *disk_open_qcow2(int fd, struct error *err);
+/**
+ * disk_open_cow() - A writable disk whose changes go to a private file over a base that is only read.
+ * @base: taken, also on failure
+ * @fd:   taken, also on failure; writable, its contents are dropped, it becomes as large (sparse) as the base
+ */
+struct disk *disk_open_cow(struct disk *base, int fd, struct error *err);
 void disk_close(struct disk *d);
+
+/**
+ * disk_lock() - Claim an image for as long as its open file description lives: one writer, or any number of readers.
+ * Other msb runs and QEMU's own programs respect it. @fd: borrowed; open for writing when write is set
+ * Return: 0, or ERR_EXISTS when somebody else has it.
+ */
+int disk_lock(int fd, bool write, struct error *err);
 
 #endif

@@ -9,9 +9,24 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "proto/message.h"
+
+#define RUN_MEMORY_MIB 512 /* unless the user says otherwise */
+
+enum root_disk_kind { ROOT_DISK_DEFAULT, ROOT_DISK_MANAGED, ROOT_DISK_TMPFS, ROOT_DISK_FLAT, ROOT_DISK_FILE };
+enum root_disk_clone { ROOT_DISK_CLONE_AUTO, ROOT_DISK_CLONE_COPY, ROOT_DISK_CLONE_REFLINK };
+
+/** What an image's sandbox writes to (--root-disk). */
+struct root_disk {
+	enum root_disk_kind kind;
+	uint64_t size_mib;		/* managed, flat: 0: 4096; tmpfs: 0: half the memory */
+	enum root_disk_clone clone;	/* flat: how the empty disk is made from its template */
+	const char *path;		/* file: borrowed */
+	bool qcow2;			/* file: its format; raw files are written in place */
+};
 
 enum hypervisor_choice { HYPERVISOR_CHOICE_AUTO, HYPERVISOR_CHOICE_KVM, HYPERVISOR_CHOICE_QEMU };
 
@@ -47,12 +62,13 @@ enum pull_policy { PULL_IF_MISSING, PULL_ALWAYS, PULL_NEVER };
 
 /** What `run` needs to know; strings and arrays are borrowed. Zero means: the default. */
 struct run_spec {
-	const char *image;		/* as typed */
+	const char *image;		/* as typed: a reference, or the path of a disk image */
 	enum pull_policy pull;
 	struct pull_spec pull_spec;	/* how to pull; reference is filled in */
+	struct root_disk root_disk;
 	char *const *command;		/* words after --; may be empty */
 	size_t command_count;
-	uint64_t memory_mib;		/* 0: 512 */
+	uint64_t memory_mib;		/* 0: RUN_MEMORY_MIB */
 	unsigned int cpus;		/* 0: 1 */
 	const char *const *env;		/* KEY=VALUE */
 	size_t env_count;
@@ -79,6 +95,7 @@ struct run_session {
 	bool on_qemu;
 	bool note_fallback; /* auto fell back to QEMU, and this boot and user was not told yet (marker is set now) */
 	char fallback_reason[200];  /* why KVM was not used */
+	bool orderly;	     /* a disk outlives the sandbox: its end takes the time of a shutdown */
 	bool nothing_to_run; /* no command and not interactive: nothing was started; exit status 0 after a warning */
 	bool exited;		    /* set by the caller when FRAME_EXITED arrived: finish need not ask why it ended */
 	char stage[32];		    /* where a failure happened: "image", "boot"... */
@@ -96,6 +113,13 @@ int engine_run_start(const struct run_spec *spec, int cancel_fd, struct run_sess
  * Return: 0, or (when !s->exited) the reason why the sandbox ended by itself.
  */
 int engine_run_finish(struct run_session *s, struct error *err);
+
+/** engine_image_is_path() - Does an IMAGE name a file (it begins with /, ./ or ../) and not a reference? */
+static inline bool engine_image_is_path(const char *typed)
+{
+	return typed[0] == '/' || strncmp(typed, "./", 2) == 0 || strncmp(typed, "../", 3) == 0 ||
+	       strcmp(typed, ".") == 0 || strcmp(typed, "..") == 0;
+}
 
 /** engine_sweep() - Remove what dead sandboxes left under MSB_HOME; cheap when there is nothing. For every command. */
 void engine_sweep(const struct engine_paths *paths);

@@ -30,7 +30,7 @@
 static _Noreturn void supervise(struct run_plan *plan, int client_fd, int session_fd)
 {
 	struct monitor_config *m = &plan->spec.machine;
-	static int keep[DISK_EXTENTS_MAX + 16];
+	static int keep[DISK_EXTENTS_MAX + 2 * MONITOR_DISKS_MAX + 16];
 	size_t n = 0;
 	int null = open("/dev/null", O_RDWR);
 
@@ -49,9 +49,11 @@ static _Noreturn void supervise(struct run_plan *plan, int client_fd, int sessio
 	keep[n++] = m->log_fd;
 	keep[n++] = m->kvm_fd;
 	keep[n++] = timeline_fd();
-	for (size_t i = 0; i < m->disk_count; i++)
+	for (size_t i = 0; i < m->disk_count; i++) {
 		for (size_t j = 0; j < m->disks[i].extent_count; j++)
 			keep[n++] = m->disks[i].extents[j].fd;
+		keep[n++] = m->disks[i].cow ? m->disks[i].cow->fd : -1;
+	}
 	fd_close_except(keep, n);
 	_exit(supervisor_main(&plan->spec, client_fd, session_fd));
 }
@@ -89,6 +91,7 @@ static int launch(struct run_plan *plan, struct run_session *out, struct error *
 		return code;
 	}
 	out->supervisor_pid = pid;
+	out->orderly = plan->spec.orderly;
 	out->control_fd = client[0];
 	out->fd = session[0];
 
@@ -110,7 +113,7 @@ static enum err_code failure_code(uint64_t kind)
 }
 
 /** guest_hint() - What to do about a failure the guest reported; 126 and 127 say all there is. */
-static const char *guest_hint(uint64_t kind)
+static const char *guest_hint(uint64_t kind, uint64_t sys_errno)
 {
 	switch (kind) {
 	case MSG_FAIL_NOT_FOUND:
@@ -124,6 +127,9 @@ static const char *guest_hint(uint64_t kind)
 		return "use a smaller value with --rlimit";
 	case MSG_FAIL_BAD_ARGS:
 		return "use fewer or shorter arguments and environment variables";
+	case MSG_FAIL_DISK:
+		return sys_errno == ENOSPC ? "use a larger SIZE: --root-disk flat:SIZE" :
+					     "e2fsck -fn DISK checks it; use a disk above one image only";
 	case MSG_FAIL_NO_MEMORY:
 		return "give the machine more memory with -m";
 	default:
@@ -139,7 +145,7 @@ static int set_guest_error(const uint8_t *body, size_t n, struct error *err)
 	if (!msg_decode_failed(body, n, &m))
 		return err_set(err, ERR_PROTOCOL, 0, "the sandbox sent a broken message");
 	err_set(err, failure_code(m.kind), (int)(m.sys_errno & 0xfff), "%.400s", m.text ? m.text : "");
-	return err_hint(err, "%s", guest_hint(m.kind));
+	return err_hint(err, "%s", guest_hint(m.kind, m.sys_errno));
 }
 
 /** read_frame() - One frame from a readable socket, not a byte more. Blocks only within a frame. */
@@ -297,6 +303,7 @@ static int read_reason(const struct run_session *s, struct error *err)
 
 int engine_run_finish(struct run_session *s, struct error *err)
 {
+	int64_t limit_ms = TEARDOWN_LIMIT_MS + (s->orderly ? SANDBOX_STOP_GRACE_S * 1000 : 0);
 	char *slash;
 	int rc = 0;
 
@@ -306,7 +313,7 @@ int engine_run_finish(struct run_session *s, struct error *err)
 		rc = read_reason(s, err);
 	fd_close(&s->fd);
 	fd_close(&s->control_fd);
-	if (s->supervisor_pid > 0 && !children_reap(TEARDOWN_LIMIT_MS))
+	if (s->supervisor_pid > 0 && !children_reap(limit_ms))
 		children_kill(TEARDOWN_LIMIT_MS);
 	s->supervisor_pid = 0;
 	slash = strrchr(s->sandbox_dir, '/');

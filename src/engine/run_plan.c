@@ -17,11 +17,9 @@
 #include "engine/cgroup.h"
 #include "engine/kernel_file.h"
 
-#define DEFAULT_MEMORY_MIB 512
 #define MEMORY_MIB_MIN 64 /* below this the kernel does not reach the agent */
 #define USER_BYTES_MAX 255     /* what the agent has room for */
 #define WORKDIR_BYTES_MAX 4095 /* PATH_MAX without its NUL */
-#define UPPER_BYTES GIB(4)
 #define TMP_BYTES_MAX MIB(512)
 
 static const void *agent_data;
@@ -61,10 +59,18 @@ static int argv_add(struct msg_exec *exec, char *const *words, size_t count, str
 	return 0;
 }
 
+/** image_of() - The image, or one that says nothing. */
+static const struct image *image_of(const struct run_plan *plan)
+{
+	static const struct image nothing = { .user = (char *)(uintptr_t)"", .workdir = (char *)(uintptr_t)"" };
+
+	return plan->image ? plan->image : &nothing;
+}
+
 /** plan_command() - ENTRYPOINT + (command or CMD), else a shell, else nothing. contract 1.4 */
 static int plan_command(const struct run_spec *spec, struct run_plan *plan, struct run_session *out, struct error *err)
 {
-	const struct image *img = plan->image;
+	const struct image *img = image_of(plan);
 	struct msg_exec *exec = &plan->exec;
 	char *one[1];
 	int rc = 0;
@@ -101,7 +107,7 @@ static int plan_command(const struct run_spec *spec, struct run_plan *plan, stru
 /** plan_boot() - What the agent is told. */
 static int plan_boot(const struct run_spec *spec, struct run_plan *plan, struct error *err)
 {
-	const struct image *img = plan->image;
+	const struct image *img = image_of(plan);
 	struct msg_boot *boot = &plan->spec.boot;
 
 	boot->hostname = spec->hostname ? spec->hostname : plan->name;
@@ -116,7 +122,8 @@ static int plan_boot(const struct run_spec *spec, struct run_plan *plan, struct 
 			WORKDIR_BYTES_MAX);
 		return err_hint(err, "choose another with -w");
 	}
-	boot->tmp_bytes = MIN(MAX(plan->spec.machine.memory_bytes / 4, MIB(1)), TMP_BYTES_MAX);
+	/* A disk image has a /tmp of its own. */
+	boot->tmp_bytes = !plan->image ? 0 : MIN(MAX(plan->spec.machine.memory_bytes / 4, MIB(1)), TMP_BYTES_MAX);
 	for (uint32_t i = 0; i < img->env.count; i++)
 		if (env_set(&boot->env, img->env.item[i], err) < 0)
 			return -(int)err->code;
@@ -143,7 +150,7 @@ static int too_much(uint64_t asked_mib, uint64_t bytes, const char *where, const
 static int plan_machine(const struct run_spec *spec, struct run_plan *plan, struct error *err)
 {
 	struct monitor_config *m = &plan->spec.machine;
-	uint64_t mib = spec->memory_mib ? spec->memory_mib : DEFAULT_MEMORY_MIB, bytes = mib << 20;
+	uint64_t mib = spec->memory_mib ? spec->memory_mib : RUN_MEMORY_MIB, bytes = mib << 20;
 	uint64_t cgroup = cgroup_memory_limit("/proc/self/cgroup", "/proc/self/mountinfo");
 	struct rlimit address_space;
 	uint64_t host;
@@ -166,34 +173,6 @@ static int plan_machine(const struct run_spec *spec, struct run_plan *plan, stru
 	}
 	m->cpus = spec->cpus ? spec->cpus : 1;
 	m->memory_bytes = ALIGN_UP(mib, 2) << 20;
-	return 0;
-}
-
-/** plan_disks() - The image read-only, above it a fresh writable disk (or a tmpfs where mke2fs is missing). */
-static int plan_disks(struct image_store *store, struct run_plan *plan, struct error *err)
-{
-	struct monitor_config *m = &plan->spec.machine;
-	char templates[PATH_MAX];
-	int fd;
-
-	if (image_store_open_root(store, plan->image, plan->root, &m->disks[0].extent_count, err) < 0)
-		return err_wrap(err, "image %s", plan->image->reference);
-	m->disks[0].extents = plan->root;
-	m->disks[0].read_only = true;
-	m->disk_count = 1;
-	plan->spec.boot.upper = MSG_UPPER_TMPFS;
-	snprintf(templates, sizeof(templates), "%s/cache/templates", plan->paths.home);
-	fd = upper_open(templates, plan->dir_fd, UPPER_BYTES, err);
-	if (fd == -(int)ERR_UNSUPPORTED) {
-		err_clear(err);
-		return 0;
-	}
-	if (fd < 0)
-		return fd;
-	plan->upper = (struct disk_extent){ .fd = fd, .length = UPPER_BYTES };
-	m->disks[1] = (struct monitor_disk){ .ephemeral = true, .extent_count = 1, .extents = &plan->upper };
-	m->disk_count = 2;
-	plan->spec.boot.upper = MSG_UPPER_EXT4;
 	return 0;
 }
 
@@ -264,7 +243,7 @@ int run_plan_make(const struct run_spec *spec, struct run_plan *plan, struct run
 	int rc;
 
 	memset(plan, 0, sizeof(*plan));
-	plan->dir_fd = plan->lock_fd = plan->upper.fd = -1;
+	plan->dir_fd = plan->lock_fd = plan->upper.fd = plan->cow.fd = -1;
 	m->kernel_fd = m->initrd_fd = m->console_fd = m->log_fd = m->kvm_fd = m->supervisor_fd = m->control_fd = -1;
 	snprintf(out->stage, sizeof(out->stage), "image");
 	if (engine_paths(&plan->paths, ENGINE_WRITE, err) < 0)
@@ -275,7 +254,13 @@ int run_plan_make(const struct run_spec *spec, struct run_plan *plan, struct run
 	store = image_store_open(home, err);
 	if (!store)
 		return -(int)err->code;
-	rc = find_image(store, spec, plan, err);
+	if (engine_image_is_path(spec->image)) {
+		rc = root_source_check(spec->image, &plan->root_is_qcow2, err);
+	} else {
+		rc = find_image(store, spec, plan, err);
+		if (rc < 0)
+			root_source_suggest(spec->image, err);
+	}
 	if (rc == 0)
 		rc = plan_command(spec, plan, out, err);
 	if (rc == 0 && !out->nothing_to_run) {
@@ -286,7 +271,7 @@ int run_plan_make(const struct run_spec *spec, struct run_plan *plan, struct run
 		if (rc == 0)
 			rc = plan_directory(plan, out, err);
 		if (rc == 0)
-			rc = plan_disks(store, plan, err);
+			rc = root_source_plan(spec, store, plan, err);
 		if (rc == 0)
 			rc = plan_files(plan, err);
 		if (rc == 0)
@@ -303,6 +288,7 @@ void run_plan_release(struct run_plan *plan)
 	for (size_t i = 0; i < m->disks[0].extent_count; i++)
 		fd_close(&plan->root[i].fd);
 	fd_close(&plan->upper.fd);
+	fd_close(&plan->cow.fd);
 	fd_close(&m->kernel_fd);
 	fd_close(&m->initrd_fd);
 	fd_close(&m->log_fd);

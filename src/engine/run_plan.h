@@ -9,11 +9,12 @@
 
 struct run_plan {
 	struct engine_paths paths;
-	struct image *image; /* owned */
+	struct image *image; /* owned; NULL: the root is a disk image */
+	bool root_is_qcow2;  /* of a disk image */
 	struct sandbox_spec spec;
 	struct msg_exec exec;
 	int dir_fd, lock_fd; /* owned */
-	struct disk_extent root[DISK_EXTENTS_MAX], upper;
+	struct disk_extent root[DISK_EXTENTS_MAX], upper, cow;
 	char parent_dir[1100];
 	char name[64];
 	char term[128];
@@ -25,6 +26,13 @@ int run_plan_make(const struct run_spec *spec, struct run_plan *plan, struct run
 void run_plan_release(struct run_plan *plan);
 /** run_plan_free() - Free what exec and spec point to. */
 void run_plan_free(struct run_plan *plan);
+
+/** root_source_check() - Can this path be a root? Looks at its name and kind only. *qcow2: else raw. */
+int root_source_check(const char *path, bool *qcow2, struct error *err);
+/** root_source_suggest() - An image was not found: hint at a file of that name, if it looks like a disk image. */
+void root_source_suggest(const char *typed, struct error *err);
+/** root_source_plan() - Open the disks and tell the agent what they are. */
+int root_source_plan(const struct run_spec *spec, struct image_store *store, struct run_plan *plan, struct error *err);
 
 /** choose_hypervisor() - Probe and decide. Sets machine.kind, kvm_fd, qemu_path and the fallback fields of out. */
 int choose_hypervisor(enum hypervisor_choice choice, int home_fd, struct run_plan *plan, struct run_session *out,

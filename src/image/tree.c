@@ -68,8 +68,8 @@ static void touch(struct node *n, uint32_t layer)
 }
 
 /** insert() - A new child with this inode. Return: NULL with the error set. */
-static struct node *insert(struct node *dir, uint32_t at, const uint8_t *name, uint32_t n, struct inode *inode, uint32_t layer,
-			   struct error *err)
+static struct node *insert(struct node *dir, uint32_t at, const uint8_t *name, uint32_t n, struct inode *inode,
+			   uint32_t layer, struct error *err)
 {
 	struct node *node;
 
@@ -97,8 +97,8 @@ static struct node *insert(struct node *dir, uint32_t at, const uint8_t *name, u
 	memmove(dir->child + at + 1, dir->child + at, (dir->child_count - at) * sizeof(*dir->child));
 	dir->child[at] = node;
 	dir->child_count++;
-	*node = (struct node){ .name = name, .name_len = n, .parent = dir, .inode = inode, .depth = (uint16_t)(dir->depth + 1),
-			       .touched = dir->touched };
+	*node = (struct node){ .name = name, .name_len = n, .parent = dir, .inode = inode,
+			       .depth = (uint16_t)(dir->depth + 1), .touched = dir->touched };
 	inode->nlink++;
 	touch(node, layer);
 	return node;
@@ -137,7 +137,8 @@ struct walk {
 static struct node *descend(struct walk *w, struct node *dir, const uint8_t *p, uint32_t n);
 
 /** make_step() - A directory nobody described, in place of what is there. */
-static struct node *make_step(struct walk *w, struct node *dir, uint32_t pos, bool found, const uint8_t *name, uint32_t n)
+static struct node *make_step(struct walk *w, struct node *dir, uint32_t pos, bool found, const uint8_t *name,
+			      uint32_t n)
 {
 	struct inode *i = make_dir(w->tree, w->layer);
 	struct node *made;
@@ -219,7 +220,7 @@ static struct node *find(struct tree *t, const struct index_bytes *path)
 	return found ? dir->child[pos] : NULL;
 }
 
-/** hide_below() - Children that this layer did not touch go, and what it did not touch below the others. Depth is bounded. */
+/** hide_below() - What this layer did not touch goes; below what it did, the same. Depth is bounded. */
 static void hide_below(struct node *dir, uint32_t layer)
 {
 	for (uint32_t i = dir->child_count; i-- > 0;) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * The merged view of an image's layers, in memory: names over inodes. Entries are applied in order, as if each were made in the
- * merged tree: a path whose folder is a symbolic link goes where that points to, never above the root. A whiteout takes away
- * what lower layers made, wherever it stands in its own.
+ * The merged view of an image's layers, in memory: names over inodes. Entries are applied in order, as if each were
+ * made in the merged tree: a path whose folder is a symbolic link goes where that points to, never above the root. A
+ * whiteout takes away what lower layers made, wherever it stands in its own.
  */
 #ifndef MSB_IMAGE_TREE_H
 #define MSB_IMAGE_TREE_H

@@ -121,19 +121,29 @@ static int start_io_thread(struct loop *loop, struct error *err)
 	return rc ? err_set(err, ERR_SYSTEM, rc, "start a disk thread") : 0;
 }
 
+/** open_disk() - What the device reads and writes. */
+static struct disk *open_disk(const struct monitor_disk *d, struct error *err)
+{
+	struct disk *disk;
+
+	if (d->qcow2)
+		disk = disk_open_qcow2(d->extents[0].fd, err);
+	else if (d->read_only || d->cow)
+		disk = disk_open_extents(d->extents, d->extent_count, err);
+	else
+		disk = disk_open_raw(d->extents[0].fd, false, err);
+	return disk && d->cow ? disk_open_cow(disk, d->cow->fd, err) : disk;
+}
+
 /** add_disk() - A block device with a loop of its own, whose thread is started by the caller. */
 static int add_disk(struct monitor *m, size_t index, struct loop **loop, struct error *err)
 {
 	const struct monitor_disk *d = &m->cfg->disks[index];
 	static const char *const names[MONITOR_DISKS_MAX] = { "blk0", "blk1", "blk2", "blk3",
 							      "blk4", "blk5", "blk6", "blk7" };
-	struct disk *disk;
+	struct disk *disk = open_disk(d, err);
 	struct virtio_device *dev;
 
-	if (d->read_only)
-		disk = disk_open_extents(d->extents, d->extent_count, err);
-	else
-		disk = disk_open_raw(d->extents[0].fd, false, err);
 	if (!disk)
 		return -(int)err->code;
 	disk->no_flush = d->ephemeral;

@@ -28,8 +28,10 @@ enum hypervisor_kind { HYPERVISOR_KVM, HYPERVISOR_QEMU };
 struct monitor_disk {
 	bool read_only;
 	bool ephemeral;			/* contents die with the sandbox */
+	bool qcow2;			/* the one extent is a qcow2 image (never written itself) */
 	size_t extent_count;		/* 1 and writable: raw file */
 	struct disk_extent *extents;	/* borrowed until the fork; the child takes the fds */
+	struct disk_extent *cow;	/* NULL, or the private file that takes the writes; the same */
 };
 
 struct monitor_config {

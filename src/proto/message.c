@@ -40,6 +40,7 @@ static const struct field boot_fields[] = {
 	FIELD(msg_boot, upper_bytes, 3, FIELD_UINT),	FIELD(msg_boot, tmp_bytes, 4, FIELD_UINT),
 	FIELD(msg_boot, realtime_ns, 5, FIELD_UINT),	FIELD(msg_boot, user, 6, FIELD_STRING),
 	FIELD(msg_boot, workdir, 7, FIELD_STRING),	FIELD(msg_boot, env, 8, FIELD_STRINGS),
+	FIELD(msg_boot, root, 9, FIELD_UINT),
 };
 static const struct field ready_fields[] = {
 	FIELD(msg_ready, uid, 1, FIELD_UINT),

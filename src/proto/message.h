@@ -29,6 +29,11 @@ struct msg_hello {
 	uint64_t kernel_ns;	 /* CLOCK_BOOTTIME when the agent started: time the kernel took */
 };
 
+/**
+ * Where the root comes from. Overlay: the image (/dev/vda) below an upper. Disk: a file system on /dev/vda or one of
+ * its partitions. Flat: the image (/dev/vda) is copied to the empty ext4 on /dev/vdb, which is the root.
+ */
+enum msg_root { MSG_ROOT_OVERLAY = 0, MSG_ROOT_DISK = 1, MSG_ROOT_FLAT = 2 };
 enum msg_upper { MSG_UPPER_TMPFS = 0, MSG_UPPER_EXT4 = 1 };
 
 /** Everything the agent knows of the sandbox; it has no other source of configuration. */
@@ -41,6 +46,7 @@ struct msg_boot {
 	const char *user;	  /* default USER of sessions, "" or NULL: root */
 	const char *workdir;	  /* default working directory; must exist; NULL: / */
 	struct msg_strings env;	  /* default environment, "KEY=VALUE" */
+	uint64_t root;		  /* enum msg_root; upper and upper_bytes matter to an overlay only */
 };
 
 struct msg_ready {
@@ -59,6 +65,7 @@ enum msg_failure {
 	MSG_FAIL_NO_MEMORY,
 	MSG_FAIL_PTY,
 	MSG_FAIL_MOUNT,		  /* boot only */
+	MSG_FAIL_DISK,		  /* boot only: what is on a disk, or does not fit there */
 	MSG_FAIL_COUNT
 };
 

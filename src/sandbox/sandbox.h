@@ -10,6 +10,8 @@
 #include "proto/message.h"
 
 #define SANDBOX_BOOT_TIMEOUT_S 180
+#define SANDBOX_FILL_TIMEOUT_S 1800 /* instead, where the agent copies the image to a flat root disk */
+#define SANDBOX_STOP_GRACE_S 10 /* an orderly end: until the guest is off */
 #define SANDBOX_CLOCK_INTERVAL_S 4 /* how often the guest is told the time */
 
 /** Everything the supervisor needs; made before the fork, borrowed by the child. */
@@ -17,6 +19,7 @@ struct sandbox_spec {
 	const char *name;
 	struct monitor_config machine; /* supervisor_fd and control_fd are filled by the supervisor */
 	struct msg_boot boot;	       /* realtime_ns is filled when it is sent */
+	bool orderly;		       /* a disk outlives the sandbox: shut the guest down, do not just stop it */
 	const char *parent_dir;	       /* MSB_HOME/sandboxes */
 };
 
@@ -38,11 +41,15 @@ int sandbox_dir_create(const char *parent_dir, const char *name, int *dir_fd, in
 /** sandbox_sweep() - Remove the directories of dead sandboxes. Never blocks on live ones. */
 void sandbox_sweep(const char *parent_dir);
 
+enum upper_clone { UPPER_CLONE_AUTO, UPPER_CLONE_COPY, UPPER_CLONE_REFLINK };
+
 /**
  * upper_open() - A fresh writable ext4 disk for one sandbox, without a name in the file system.
  * @templates_dir: where the empty template of each size is kept (made by mke2fs when missing)
- * Return: owned fd, or a negative code (ERR_UNSUPPORTED when mke2fs is not installed).
+ * Return: owned fd, or a negative code (ERR_UNSUPPORTED when mke2fs is not installed, or a reflink was demanded).
  */
-int upper_open(const char *templates_dir, int dir_fd, uint64_t size_bytes, struct error *err);
+int upper_open(const char *templates_dir, int dir_fd, uint64_t size_bytes, enum upper_clone clone, struct error *err);
+/** upper_open_private() - An empty file for one sandbox, without a name. Return: owned fd, or a negative code. */
+int upper_open_private(int dir_fd, struct error *err);
 
 #endif

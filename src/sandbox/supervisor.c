@@ -132,6 +132,8 @@ static void on_hello(struct supervisor *s, const struct frame *f)
 		report(s, MSG_FAIL_BAD_ARGS, 0, "the boot configuration is too large (environment?)");
 	else
 		s->state = MOUNTING;
+	if (s->spec->boot.root == MSG_ROOT_FLAT)
+		loop_timer_set(s->loop, s->boot_timer, SANDBOX_FILL_TIMEOUT_S * NSEC_PER_SEC);
 	buf_free(&body);
 }
 
@@ -269,14 +271,30 @@ static void on_monitor(void *arg, uint32_t events)
 	}
 }
 
+/** on_stop_timeout() - The guest did not shut down in time. */
+static void on_stop_timeout(void *arg, uint32_t events)
+{
+	(void)events;
+	loop_stop(((struct supervisor *)arg)->loop, 0);
+}
+
 /** on_client() - The client closed its end (it never sends anything): the sandbox ends. */
 static void on_client(void *arg, uint32_t events)
 {
 	struct supervisor *s = arg;
+	const struct buf nothing = BUF_INIT(0);
+	int timer = -1;
 
 	(void)events;
 	s->reported = true;
-	loop_stop(s->loop, 0);
+	loop_remove(s->loop, &s->client_source);
+	/* The end of the machine, or the timer, stops the loop then. */
+	if (s->spec->orderly && s->state == RUNNING && send_control(s, FRAME_SHUTDOWN, &nothing))
+		timer = loop_timer(s->loop, on_stop_timeout, s, NULL);
+	if (timer >= 0)
+		loop_timer_set(s->loop, timer, SANDBOX_STOP_GRACE_S * NSEC_PER_SEC);
+	else
+		loop_stop(s->loop, 0);
 }
 
 /** on_signal() - Somebody asks this process to end. */
@@ -290,7 +308,7 @@ static void on_signal(void *arg, uint32_t events)
 static void on_boot_timeout(void *arg, uint32_t events)
 {
 	(void)events;
-	report(arg, MSG_FAIL_OTHER, ETIMEDOUT, "the guest was not ready after 180 s");
+	report(arg, MSG_FAIL_OTHER, ETIMEDOUT, "the guest was not ready in time");
 }
 
 /** start_monitor() - Fork the monitor with its two socket pairs. */
@@ -327,6 +345,9 @@ static int start_monitor(struct supervisor *s, struct error *err)
 	for (size_t i = 0; i < cfg->disk_count; i++)
 		for (size_t j = 0; j < cfg->disks[i].extent_count; j++)
 			fd_close(&cfg->disks[i].extents[j].fd);
+	for (size_t i = 0; i < cfg->disk_count; i++)
+		if (cfg->disks[i].cow)
+			fd_close(&cfg->disks[i].cow->fd);
 	fd_close(&cfg->kernel_fd);
 	fd_close(&cfg->initrd_fd);
 	fd_close(&cfg->kvm_fd);

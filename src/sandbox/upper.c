@@ -113,7 +113,21 @@ static int copy_data(int from, int to, off_t size)
 	}
 }
 
-int upper_open(const char *templates_dir, int dir_fd, uint64_t size_bytes, struct error *err)
+int upper_open_private(int dir_fd, struct error *err)
+{
+	int fd = openat(dir_fd, ".", O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
+
+	if (fd >= 0)
+		return fd;
+	/* File systems without O_TMPFILE: a name for a moment. */
+	fd = openat(dir_fd, "upper.img", O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return err_set(err, err_from_errno(errno), errno, "create the writable disk");
+	unlinkat(dir_fd, "upper.img", 0);
+	return fd;
+}
+
+int upper_open(const char *templates_dir, int dir_fd, uint64_t size_bytes, enum upper_clone clone, struct error *err)
 {
 	char path[PATH_MAX];
 	_cleanup_fd_ int template = -1;
@@ -130,16 +144,15 @@ int upper_open(const char *templates_dir, int dir_fd, uint64_t size_bytes, struc
 		if (template < 0)
 			return err_set(err, err_from_errno(errno), errno, "open %s", path);
 	}
-	fd = openat(dir_fd, ".", O_RDWR | O_TMPFILE | O_CLOEXEC, 0600);
-	if (fd < 0) {
-		/* File systems without O_TMPFILE: a name for a moment. */
-		fd = openat(dir_fd, "upper.img", O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-		if (fd < 0)
-			return err_set(err, err_from_errno(errno), errno, "create the writable disk");
-		unlinkat(dir_fd, "upper.img", 0);
-	}
-	if (ioctl(fd, FICLONE, template) == 0)
+	fd = upper_open_private(dir_fd, err);
+	if (fd < 0)
+		return fd;
+	if (clone != UPPER_CLONE_COPY && ioctl(fd, FICLONE, template) == 0)
 		return TAKE_FD(fd);
+	if (clone == UPPER_CLONE_REFLINK) {
+		err_set(err, ERR_UNSUPPORTED, errno, "the file system of MSB_HOME cannot share blocks (reflink)");
+		return err_hint(err, "use clone=auto, or keep MSB_HOME on btrfs or XFS");
+	}
 	if (lseek(template, 0, SEEK_HOLE) >= (off_t)size_bytes) {
 		/* This file system does not tell holes (9p, some NFS): formatting is quicker than copying them. */
 		if (ftruncate(fd, (off_t)size_bytes) < 0)

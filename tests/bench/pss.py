@@ -1,6 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""pss.py PID: PSS of a process and its descendants. Mappings kept out of core dumps are the guest's: counted apart."""
+"""pss.py PID MIB: PSS of a process and its descendants, and whether it is at most so much.
+
+Mappings kept out of core dumps are the guest's: counted apart.
+"""
 import os
 import sys
 
@@ -39,6 +42,8 @@ def main():
         total += own
         used += guest
     print(f"  {'together':<20} {total / 1024:6.1f} MiB; the guest uses {used / 1024:.1f} MiB of its memory")
+    print(f"{'ok' if total <= 1024 * int(sys.argv[2]) else 'not ok'} memory beyond the guest's: {total / 1024:.1f} MiB, "
+          f"at most {sys.argv[2]}")
 
 
 main()

@@ -2,6 +2,8 @@
 """Fixtures: a private MSB_HOME with a busybox image in it, a runner, and a check that a run left nothing behind."""
 import os
 import pathlib
+import pwd
+import random
 import subprocess
 
 import pytest
@@ -9,15 +11,36 @@ import pytest
 TOP = pathlib.Path(__file__).resolve().parents[2]
 MSB = pathlib.Path(os.environ.get("MSB_BUILD", TOP / "build")) / "msb"
 IMAGE = "localhost/busybox:1"
+SEED = int(os.environ.get("MSB_SEED") or random.randrange(1 << 32))
+COUNTS = {"run": 0, "other": 0}
+
+
+def pytest_report_header():
+    try:
+        who = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        who = f"uid {os.geteuid()}"
+    size = "full sizes" if os.environ.get("MSB_LONG") else "sizes of make check"
+    return f"seed {SEED} (again with MSB_SEED={SEED}), {size}, as {who}, back end {os.environ.get('MSB_HYPERVISOR', 'auto')}"
+
+
+def pytest_terminal_summary(terminalreporter):
+    terminalreporter.write_line(f"seed {SEED}; msb was started {sum(COUNTS.values())} times, {COUNTS['run']} of them for a run")
 
 
 def pytest_collection_modifyitems(config, items):
-    """What is for make check-long only is left out, not skipped; so is what needs root where an ordinary user runs the tests."""
+    """What is for make check-long only is left out, not skipped: it belongs to another command. So is what needs root."""
     out = [i for i in items if (i.get_closest_marker("long") and not os.environ.get("MSB_LONG")) or
-           ((i.get_closest_marker("rig") or i.get_closest_marker("root")) and os.geteuid() != 0)]
+           (i.get_closest_marker("root") and os.geteuid() != 0)]
     if out:
         config.hook.pytest_deselected(items=out)
         items[:] = [i for i in items if i not in out]
+
+
+@pytest.fixture
+def dice(request):
+    """Random choices of one test, the same again under the same MSB_SEED."""
+    return random.Random(f"{SEED} {request.node.name}")
 
 
 def tree(home):
@@ -35,11 +58,17 @@ class Msb:
 
     command = [MSB]
 
+    @staticmethod
+    def count(args):
+        COUNTS["run" if args[:1] == ("run",) else "other"] += 1
+
     def popen(self, *args, **kw):
+        self.count(args)
         kw.setdefault("stdin", subprocess.DEVNULL)
         return subprocess.Popen([MSB, *args], env=self.env, **kw)
 
     def __call__(self, *args, timeout=60, **kw):
+        self.count(args)
         if "input" not in kw:
             kw.setdefault("stdin", subprocess.DEVNULL)
         kw.setdefault("stdout", subprocess.PIPE)
@@ -65,11 +94,8 @@ def processes_of(home):
 
 
 @pytest.fixture(scope="session")
-def home(tmp_path_factory):
+def home(tmp_path_factory, archive):
     path = tmp_path_factory.mktemp("home")
-    archive = tmp_path_factory.mktemp("image") / "busybox.tar"
-    subprocess.run(["bash", TOP / "tests/images/busybox.sh", archive], check=True, stdout=subprocess.DEVNULL,
-                   stderr=subprocess.DEVNULL)
     msb = Msb(path)
     done = msb("load", "-i", str(archive), "-t", IMAGE)
     assert done.returncode == 0, done.stderr
@@ -77,14 +103,32 @@ def home(tmp_path_factory):
     return path
 
 
+def made_once(script):
+    """What a script of tests/images makes once per machine and keeps. Making it takes root or subordinate ids."""
+    done = subprocess.run(["bash", TOP / "tests/images" / script], capture_output=True, text=True)
+    if done.returncode and os.geteuid() != 0:
+        pytest.skip(f"{script} could not be made as this user: {done.stderr.strip()[-200:]}")
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
 @pytest.fixture(scope="session")
 def python_archive():
-    """A small Debian with python3; made once per machine."""
-    return subprocess.run(["bash", TOP / "tests/images/python.sh"], check=True, capture_output=True, text=True).stdout.strip()
+    """A small Debian with python3."""
+    return made_once("python.sh")
+
+
+@pytest.fixture(scope="session")
+def buildah_archives():
+    """The folder of both kinds of archive that buildah writes."""
+    return made_once("buildah.sh")
 
 
 @pytest.fixture(scope="session")
 def archive(tmp_path_factory):
+    """Busybox as an OCI archive. MSB_TEST_ARCHIVE: made already, since umoci takes long in the rig."""
+    if os.environ.get("MSB_TEST_ARCHIVE"):
+        return pathlib.Path(os.environ["MSB_TEST_ARCHIVE"])
     path = tmp_path_factory.mktemp("archive") / "busybox.tar"
     subprocess.run(["bash", TOP / "tests/images/busybox.sh", path], check=True, stdout=subprocess.DEVNULL,
                    stderr=subprocess.DEVNULL)

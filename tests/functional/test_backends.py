@@ -9,10 +9,10 @@ import sys
 import pytest
 
 import vm_cases
-from conftest import MSB, TOP
+from conftest import MSB, SEED, TOP
 
 HERE = TOP / "tests" / "functional"
-
+RIG = [TOP / "tests" / "rig" / "rig"]
 
 pytestmark = pytest.mark.rig
 
@@ -37,16 +37,23 @@ def outcome(lines):
     return out
 
 
+def wanted(items):
+    """The cases of the tests that were chosen; python's all together."""
+    chosen = [i.callspec.params.get("case") for i in items if "outcomes" in i.fixturenames]
+    return [c for c in vm_cases.CASES if c in chosen or (None in chosen and c.startswith("python"))]
+
+
 @pytest.fixture(scope="module")
-def outcomes(archive, python_archive):
-    command = [sys.executable, HERE / "vm_cases.py", MSB, archive, python_archive]
-    kvm = subprocess.Popen([TOP / "tests/rig/rig", "--timeout", "420", "--", "env", "MSB_HYPERVISOR=kvm", *command],
+def outcomes(request, archive, python_archive):
+    command = [sys.executable, HERE / "vm_cases.py", MSB, archive, python_archive, *wanted(request.session.items)]
+    kvm = subprocess.Popen([*RIG, "--timeout", "900", "--", "env", "MSB_HYPERVISOR=kvm", *command],
                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     qemu = subprocess.run(command, env=dict(os.environ, MSB_HYPERVISOR="qemu"), stdin=subprocess.DEVNULL, capture_output=True,
-                          text=True, timeout=420)
-    out, err = kvm.communicate(timeout=440)
+                          text=True, timeout=900)
+    out, err = kvm.communicate(timeout=920)
     assert qemu.returncode == 0, qemu.stderr
     assert kvm.returncode == 0, err + out[-2000:]
+    print(f"{len(command) - 5} cases, each on both back ends")
     return outcome(qemu.stdout), outcome(out)
 
 
@@ -65,3 +72,14 @@ def test_python_sees_cpus_and_memory(outcomes, back_end):
         assert seen[f"python: {cpus} cpu" + "s" * (cpus > 1)].startswith(f"status 0\n--- out\n{cpus}\n")
     for memory in ("256M", "1G"):
         assert seen[f"python: {memory}"].startswith("status 0\n--- out\nTrue\n")
+
+
+@pytest.mark.show_01_4
+def test_loads_and_kills_on_kvm(archive):
+    """Line 01.4 at a small size with our own monitor: these tests themselves, in the rig."""
+    env = ["env", "MSB_HYPERVISOR=kvm", f"MSB_TEST_ARCHIVE={archive}", f"MSB_SEED={SEED}"]
+    done = subprocess.run([*RIG, "--timeout", "900", "--", *env, sys.executable, "-m", "pytest", "-v", "-s", "-p",
+                           "no:cacheprovider", HERE / "test_load.py"], stdin=subprocess.DEVNULL, capture_output=True,
+                          text=True, timeout=920)
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr

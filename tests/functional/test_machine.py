@@ -28,13 +28,12 @@ def test_four_cpus(msb):
 
 
 @pytest.mark.show_01_2
-def test_buildah_archives(tmp_path):
+def test_buildah_archives(tmp_path, buildah_archives):
     """Both kinds of archive that buildah writes, from a working container of nothing but busybox."""
-    made = subprocess.run(["bash", TOP / "tests/images/buildah.sh"], check=True, capture_output=True, text=True).stdout.strip()
     msb = Msb(tmp_path / "home")
     for kind in ("docker-archive", "oci-archive"):
         name = f"localhost/{kind}:1"
-        done = msb("load", "-i", f"{made}/{kind}.tar", "-t", name)
+        done = msb("load", "-i", f"{buildah_archives}/{kind}.tar", "-t", name)
         assert done.returncode == 0, done.stderr
         assert msb("run", name, "--", "/bin/busybox", "echo", "ok").stdout == b"ok\n"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // sources: src/virtio/blk.c src/virtio/device.c src/virtio/queue.c src/virtio/memory.c src/base/loop.c
-// sources: src/disk/disk.c src/base/error.c src/base/log.c src/base/fd.c src/base/buf.c
+// sources: src/disk/disk.c src/disk/file_io.c src/base/error.c src/base/log.c src/base/fd.c src/base/buf.c
 /*
  * Requests from a guest. The input, after one byte of settings, is laid over guest memory whose rings are set up so
  * that most inputs reach the device: the descriptor table comes first, the available ring offers heads 0 to 15.

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// sources: src/base/nearest.c src/cli/parse.c src/cli/units.c src/base/num.c src/base/buf.c src/base/error.c src/base/log.c
+// sources: src/cli/parse.c src/cli/root_disk.c src/cli/units.c
+// sources: src/base/nearest.c src/base/num.c src/base/buf.c src/base/error.c src/base/log.c
 // sources: src/proto/message.c src/proto/cbor.c
 /*
  * The input is a command line, one argument a line. What is parsed keeps to the table's limits, every word, tail and
@@ -10,6 +11,7 @@
 
 #include "base/macros.h"
 #include "cli/cli.h"
+#include "cli/root_disk.h"
 #include "cli/units.h"
 
 #define ARGS 600
@@ -58,6 +60,7 @@ static void try_units(const char *arg)
 {
 	struct error err = ERROR_INIT;
 	struct msg_rlimit limit;
+	struct root_disk disk;
 	const char *env;
 	uint64_t n;
 	int rc;
@@ -76,6 +79,15 @@ static void try_units(const char *arg)
 	check_error(rc, &err);
 	if (rc == 0 && (limit.soft > limit.hard || limit.resource >= 16))
 		abort();
+	err_clear(&err);
+	rc = root_disk_parse(arg, &disk, &err);
+	check_error(rc, &err);
+	if (rc == 0) {
+		if (disk.size_mib > ROOT_DISK_MIB_MAX || (disk.kind == ROOT_DISK_FILE) != (disk.path != NULL) ||
+		    disk.kind == ROOT_DISK_DEFAULT)
+			abort();
+		free((char *)(uintptr_t)disk.path);
+	}
 	err_clear(&err);
 	rc = unit_env("env", arg, &env, &err);
 	check_error(rc, &err);

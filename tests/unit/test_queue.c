@@ -120,6 +120,7 @@ static void next_out_of_range(void **state)
 {
 	(void)state;
 	desc(&drv, 0, DRIVER_DATA, 4, D_NEXT, 8);
+	desc(&drv, 8, DRIVER_DATA, 4, 0, 0); /* a good one, but behind the table */
 	broken();
 }
 
@@ -219,6 +220,7 @@ static void indirect_next_outside(void **state)
 	(void)state;
 	desc(&drv, 0, DRIVER_DATA, 16, D_INDIRECT, 0);
 	desc_at(&drv, DRIVER_DATA, 0, DRIVER_DATA, 4, D_NEXT, 1);
+	desc_at(&drv, DRIVER_DATA, 1, DRIVER_DATA, 4, 0, 0);
 	broken();
 }
 

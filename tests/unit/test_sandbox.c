@@ -118,7 +118,7 @@ static void upper_is_a_clean_ext4(void **state)
 
 	(void)state;
 	snprintf(templates, sizeof(templates), "%s/templates", root);
-	fd = upper_open(templates, dir, MIB(256), &err);
+	fd = upper_open(templates, dir, MIB(256), UPPER_CLONE_AUTO, &err);
 	if (fd == -ERR_UNSUPPORTED)
 		skip();
 	assert_true(fd >= 0);
@@ -138,7 +138,7 @@ static void upper_is_a_clean_ext4(void **state)
 	assert_int_equal(WEXITSTATUS(status), 0);
 	close(fd);
 	/* The second one is a copy of the same template. */
-	fd = upper_open(templates, dir, MIB(256), &err);
+	fd = upper_open(templates, dir, MIB(256), UPPER_CLONE_AUTO, &err);
 	assert_true(fd >= 0);
 	close(fd);
 	close(dir);
