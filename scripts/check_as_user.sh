@@ -16,7 +16,8 @@ cp build/msb build/msb-image build/msb-registry "$top/build/"
 kernel=$(kernel/build.sh --path)
 cp -r "$(dirname "$kernel")" "$top/home/.cache/microsandbox/kernel/"
 # mmdebstrap and buildah want subordinate ids, which this user has not: their archives are ours, like the rig's kernel.
-cp -r "$(bash tests/images/python.sh)" "$(bash tests/images/buildah.sh)" "$top/home/.cache/microsandbox/tests/"
+cp -r "$(bash tests/images/python.sh)" "$(bash tests/images/buildah.sh)" "$(bash tests/images/zoo.sh)" \
+	"$(bash tests/images/standins.sh)" "$top/home/.cache/microsandbox/tests/"
 rig=${XDG_CACHE_HOME:-$HOME/.cache}/microsandbox/rig
 [ ! -d "$rig" ] || cp -r "$rig" "$top/home/.cache/microsandbox/"
 printf '[safe]\n\tdirectory = *\n' > "$top/gitconfig" # the tree may be another user's, as in many a container

@@ -105,8 +105,7 @@ static uint64_t dir_size(const struct node *dir)
 	return size;
 }
 
-/** is_long_link() - A symbolic link whose target is in a block of its own: with xattrs, no place for it inline is sure.
- */
+/** is_long_link() - A symbolic link with a block of its own: with xattrs, no place for it inline is sure. */
 static bool is_long_link(const struct inode *i)
 {
 	return S_ISLNK(i->e.mode) && i->e.link.n > DIR_TAIL_MAX;

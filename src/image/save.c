@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -28,14 +29,20 @@ struct saver {
 	char (*written)[DIGEST_HEX + 1]; /* blobs that are in the archive */
 	size_t written_count;
 	json_t *list; /* manifest.json, or the manifests of index.json */
-	EVP_MD_CTX *sha;
+	EVP_MD_CTX *sha; /* of the layer being written */
+	uint64_t layer_bytes;
 };
 
 /** flush() - Buffered output. */
 static int flush(struct saver *s, struct error *err)
 {
-	if (fd_write_full(s->fd, s->out, s->out_len) < 0)
-		return err_set(err, err_from_errno(errno), errno, "write the archive");
+	if (fd_write_full(s->fd, s->out, s->out_len) < 0) {
+		int no = errno;
+
+		err_set(err, err_from_errno(no), no, "write the archive");
+		return err_hint(err, no == EPIPE ? "whoever read the archive went away" :
+						   "free some space there, or choose another place with -o");
+	}
 	s->out_len = 0;
 	return 0;
 }
@@ -121,6 +128,7 @@ static int put_tar(void *arg, const uint8_t *p, size_t n, struct error *err)
 	struct saver *s = arg;
 
 	EVP_DigestUpdate(s->sha, p, n);
+	s->layer_bytes += n;
 	return put(s, p, n, err);
 }
 
@@ -132,7 +140,10 @@ static int open_layer(const struct saver *s, const char *diff_id, const char *ki
 
 	snprintf(name, sizeof(name), "%s.%s", diff_id, kind);
 	fd = openat(s->a->layers, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	return fd < 0 ? err_set(err, err_from_errno(errno), errno, "layer %.12s: open its %s", diff_id, kind) : fd;
+	if (fd >= 0)
+		return fd;
+	err_set(err, err_from_errno(errno), errno, "layer %.12s: open its %s", diff_id, kind);
+	return err_hint(err, "pull or load the image again"); /* an early version stored it, without a .frame */
 }
 
 /** layer_size() - Of its tar. */
@@ -140,12 +151,7 @@ static int layer_size(const struct saver *s, const char *diff_id, uint64_t *size
 {
 	_cleanup_fd_ int frame = open_layer(s, diff_id, "frame", err);
 
-	if (frame < 0) {
-		/* Stored by an early version. */
-		err_hint(err, "pull or load the image again");
-		return frame;
-	}
-	return frame_tar_size(frame, size, err);
+	return frame < 0 ? frame : frame_tar_size(frame, size, err);
 }
 
 /** put_layer() - A layer's tar as a member; it must come out as it went in. */
@@ -167,14 +173,16 @@ static int put_layer(struct saver *s, const char *diff_id, const char *name, str
 	if (rc == 0)
 		rc = put_header(s, name, size, err);
 	EVP_DigestInit_ex(s->sha, EVP_sha256(), NULL);
+	s->layer_bytes = 0;
 	if (rc == 0)
 		rc = frame_replay(frame, data, index.data, index.len, put_tar, s, err);
 	buf_free(&index);
-	if (rc < 0)
+	if (rc < 0 && err->code != ERR_INVALID)
 		return rc;
 	EVP_DigestFinal_ex(s->sha, sum, NULL);
 	digest_text(sum, hex);
-	if (strcmp(hex, diff_id) != 0) {
+	if (rc < 0 || s->layer_bytes != size || strcmp(hex, diff_id) != 0) {
+		err_clear(err);
 		err_set(err, ERR_INVALID, 0, "layer %.12s is damaged in the image cache", diff_id);
 		return err_hint(err, "msb pull -f, or msb rmi and msb load, make it again");
 	}
@@ -324,26 +332,85 @@ static int save_all(struct saver *s, const char *const *references, size_t count
 	return save_end(s, err);
 }
 
-/** save_to() - To a file that appears when it is whole, or to standard output. */
+/** A file that appears when it is whole. */
+struct target {
+	const char *path;
+	struct buf tmp; /* the name it has before */
+	bool named;	/* has it that name already? */
+	bool direct;	/* a device or a pipe: written as it is */
+};
+
+/** target_open() - Without a name where the file system has that: then nothing is left of it, whatever happens. */
+static int target_open(struct target *t, const char *path, struct error *err)
+{
+	const char *slash = strrchr(path, '/');
+	struct buf dir = BUF_INIT(8192);
+	struct stat st;
+	int fd = -1;
+
+	*t = (struct target){ .path = path, .tmp = BUF_INIT(8192) };
+	t->direct = stat(path, &st) == 0 && !S_ISREG(st.st_mode);
+	if (t->direct && S_ISDIR(st.st_mode)) {
+		err_set(err, ERR_INVALID, EISDIR, "create %s", path);
+		return err_hint(err, "-o wants the name of a file");
+	}
+	if (t->direct) {
+		fd = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+	} else if (buf_printf(&t->tmp, "%s.tmp%d", path, (int)getpid()) && buf_cstr(&t->tmp) &&
+		   buf_printf(&dir, "%.*s.", slash ? (int)(slash - path + 1) : 0, path) && buf_cstr(&dir)) {
+		fd = open((char *)dir.data, O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666);
+		if (fd < 0) {
+			fd = open((char *)t->tmp.data, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+			t->named = fd >= 0;
+		}
+	} else {
+		errno = ENAMETOOLONG;
+	}
+	buf_free(&dir);
+	return fd < 0 ? err_set(err, err_from_errno(errno), errno, "create %s", path) : fd;
+}
+
+/** target_name() - It is whole: durable, then under its name. */
+static int target_name(struct target *t, int fd, struct error *err)
+{
+	char self[32];
+
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+	if (t->direct)
+		return 0;
+	if (fsync(fd) < 0 ||
+	    (!t->named && linkat(AT_FDCWD, self, AT_FDCWD, (char *)t->tmp.data, AT_SYMLINK_FOLLOW) < 0))
+		return err_set(err, err_from_errno(errno), errno, "write %s", t->path);
+	t->named = true;
+	if (rename((char *)t->tmp.data, t->path) < 0)
+		return err_set(err, err_from_errno(errno), errno, "write %s", t->path);
+	t->named = false;
+	return 0;
+}
+
+/** target_close() - What is not whole goes. */
+static void target_close(struct target *t, int *fd)
+{
+	if (t->named)
+		unlink((char *)t->tmp.data);
+	fd_close(fd);
+	buf_free(&t->tmp);
+}
+
+/** save_to() - To a file, or to standard output. */
 static int save_to(struct saver *s, const char *const *references, size_t count, const char *path, struct error *err)
 {
-	struct buf tmp = BUF_INIT(8192);
+	struct target t;
 	int rc;
 
 	s->fd = STDOUT_FILENO;
 	if (!path)
 		return save_all(s, references, count, err);
-	if (!buf_printf(&tmp, "%s.tmp%d", path, (int)getpid()) || !buf_cstr(&tmp))
-		return err_set(err, ERR_LIMIT, 0, "%s: the path is too long", path);
-	s->fd = open((char *)tmp.data, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-	rc = s->fd < 0 ? err_set(err, err_from_errno(errno), errno, "create %s", path)
-		       : save_all(s, references, count, err);
-	if (rc == 0 && (fsync(s->fd) < 0 || rename((char *)tmp.data, path) < 0))
-		rc = err_set(err, err_from_errno(errno), errno, "write %s", path);
-	if (rc < 0 && s->fd >= 0)
-		unlink((char *)tmp.data);
-	fd_close(&s->fd);
-	buf_free(&tmp);
+	s->fd = target_open(&t, path, err);
+	rc = s->fd < 0 ? s->fd : save_all(s, references, count, err);
+	if (rc == 0)
+		rc = target_name(&t, s->fd, err);
+	target_close(&t, &s->fd);
 	return rc;
 }
 

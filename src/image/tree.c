@@ -97,12 +97,8 @@ static struct node *insert(struct node *dir, uint32_t at, const uint8_t *name, u
 	memmove(dir->child + at + 1, dir->child + at, (dir->child_count - at) * sizeof(*dir->child));
 	dir->child[at] = node;
 	dir->child_count++;
-	*node = (struct node){ .name = name,
-			       .name_len = n,
-			       .parent = dir,
-			       .inode = inode,
-			       .depth = (uint16_t)(dir->depth + 1),
-			       .touched = dir->touched };
+	*node = (struct node){ .name = name, .name_len = n, .parent = dir, .inode = inode,
+			       .depth = (uint16_t)(dir->depth + 1), .touched = dir->touched };
 	inode->nlink++;
 	touch(node, layer);
 	return node;
@@ -224,8 +220,7 @@ static struct node *find(struct tree *t, const struct index_bytes *path)
 	return found ? dir->child[pos] : NULL;
 }
 
-/** hide_below() - Children that this layer did not touch go, and what it did not touch below the others. Depth is
- * bounded. */
+/** hide_below() - What this layer did not touch goes; below what it did, the same. Depth is bounded. */
 static void hide_below(struct node *dir, uint32_t layer)
 {
 	for (uint32_t i = dir->child_count; i-- > 0;) {

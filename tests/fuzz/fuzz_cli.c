@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// sources: src/cli/parse.c src/cli/root_disk.c src/cli/units.c src/base/num.c src/base/buf.c src/base/error.c src/base/log.c src/base/nearest.c
+// sources: src/cli/parse.c src/cli/root_disk.c src/cli/units.c
+// sources: src/base/nearest.c src/base/num.c src/base/buf.c src/base/error.c src/base/log.c
 // sources: src/proto/message.c src/proto/cbor.c
 /*
  * The input is a command line, one argument a line. What is parsed keeps to the table's limits, every word, tail and
