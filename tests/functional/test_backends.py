@@ -12,7 +12,8 @@ import vm_cases
 from conftest import MSB, SEED, TOP
 
 HERE = TOP / "tests" / "functional"
-RIG = [TOP / "tests" / "rig" / "rig"]
+CACHE = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+IN_RIG = [TOP / "tests" / "rig" / "rig", "--timeout", "900", "--", "env", "MSB_HYPERVISOR=kvm", f"XDG_CACHE_HOME={CACHE}"]
 
 pytestmark = pytest.mark.rig
 
@@ -46,7 +47,7 @@ def wanted(items):
 @pytest.fixture(scope="module")
 def outcomes(request, archive, python_archive):
     command = [sys.executable, HERE / "vm_cases.py", MSB, archive, python_archive, *wanted(request.session.items)]
-    kvm = subprocess.Popen([*RIG, "--timeout", "900", "--", "env", "MSB_HYPERVISOR=kvm", *command],
+    kvm = subprocess.Popen([*IN_RIG, *command],
                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     qemu = subprocess.run(command, env=dict(os.environ, MSB_HYPERVISOR="qemu"), stdin=subprocess.DEVNULL, capture_output=True,
                           text=True, timeout=900)
@@ -77,8 +78,8 @@ def test_python_sees_cpus_and_memory(outcomes, back_end):
 @pytest.mark.show_01_4
 def test_loads_and_kills_on_kvm(archive):
     """Line 01.4 at a small size with our own monitor: these tests themselves, in the rig."""
-    env = ["env", "MSB_HYPERVISOR=kvm", f"MSB_TEST_ARCHIVE={archive}", f"MSB_SEED={SEED}"]
-    done = subprocess.run([*RIG, "--timeout", "900", "--", *env, sys.executable, "-m", "pytest", "-v", "-s", "-p",
+    env = [f"MSB_TEST_ARCHIVE={archive}", f"MSB_SEED={SEED}"]
+    done = subprocess.run([*IN_RIG, *env, sys.executable, "-m", "pytest", "-v", "-s", "-p",
                            "no:cacheprovider", HERE / "test_load.py"], stdin=subprocess.DEVNULL, capture_output=True,
                           text=True, timeout=920)
     print(done.stdout)

@@ -115,7 +115,10 @@ def kill_in(run, victim, phase, dice):
     if pid is None or run.phase() != phase:
         return False
     if victim == "supervisor":
-        run.child.send_signal(signal.SIGSTOP)  # else it would end the others, and they are to end by themselves
+        # The others are to end by themselves: not because the CLI ends them, nor because the guest powers off.
+        for other in (run.child.pid, run.find("qemu-system-x86")):
+            if other:
+                os.kill(other, signal.SIGSTOP)
     try:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
