@@ -43,10 +43,9 @@ int root_source_check(const char *path, bool *qcow2, struct error *err)
 	return err_hint(err, "names of disk images end in .raw or .qcow2; archives are loaded by msb load -i FILE");
 }
 
-void root_source_suggest(const char *typed, struct error *err)
+bool root_source_meant(const char *typed)
 {
-	if ((has_suffix(typed, ".raw") || has_suffix(typed, ".qcow2")) && access(typed, F_OK) == 0)
-		err_hint(err, "for the file of that name: ./%.100s", typed);
+	return (has_suffix(typed, ".raw") || has_suffix(typed, ".qcow2")) && access(typed, F_OK) == 0;
 }
 
 /** open_locked() - A disk image, ours alone if it is written. @write: raw images are written in place */

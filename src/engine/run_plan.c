@@ -227,6 +227,8 @@ static int find_image(struct image_store *store, const struct run_spec *spec, st
 	rc = image_store_find(store, spec->image, &plan->image, err);
 	if (rc == 0 || err->code != ERR_NOT_FOUND || spec->pull == PULL_ALWAYS)
 		return rc;
+	if (root_source_meant(spec->image))
+		return err_hint(err, "for the file of that name: ./%.100s", spec->image);
 	if (spec->pull == PULL_NEVER)
 		return err_wrap(err, "--pull never");
 	err_clear(err);
@@ -254,13 +256,10 @@ int run_plan_make(const struct run_spec *spec, struct run_plan *plan, struct run
 	store = image_store_open(home, err);
 	if (!store)
 		return -(int)err->code;
-	if (engine_image_is_path(spec->image)) {
+	if (engine_image_is_path(spec->image))
 		rc = root_source_check(spec->image, &plan->root_is_qcow2, err);
-	} else {
+	else
 		rc = find_image(store, spec, plan, err);
-		if (rc < 0)
-			root_source_suggest(spec->image, err);
-	}
 	if (rc == 0)
 		rc = plan_command(spec, plan, out, err);
 	if (rc == 0 && !out->nothing_to_run) {

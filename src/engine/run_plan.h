@@ -29,8 +29,8 @@ void run_plan_free(struct run_plan *plan);
 
 /** root_source_check() - Can this path be a root? Looks at its name and kind only. *qcow2: else raw. */
 int root_source_check(const char *path, bool *qcow2, struct error *err);
-/** root_source_suggest() - An image was not found: hint at a file of that name, if it looks like a disk image. */
-void root_source_suggest(const char *typed, struct error *err);
+/** root_source_meant() - No image by this name, but a file that looks like a disk image: it was meant, perhaps. */
+bool root_source_meant(const char *typed);
 /** root_source_plan() - Open the disks and tell the agent what they are. */
 int root_source_plan(const struct run_spec *spec, struct image_store *store, struct run_plan *plan, struct error *err);
 

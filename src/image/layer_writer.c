@@ -296,9 +296,13 @@ static int on_entry(void *arg, const struct tar_entry *t, struct error *err)
 		return -(int)err->code;
 	if (t->type == TAR_CHAR && w->e.rdev == 0) {
 		w->skipped = true;
-		if (!w->note[0])
-			snprintf(w->note, sizeof(w->note),
-				 "%.200s: character device 0:0 left out (it would be a whiteout)", w->path);
+		if (!w->note[0]) {
+			struct error fit = ERROR_INIT; /* for a terminal: the name is a stranger's */
+
+			err_set(&fit, ERR_INVALID, 0, "%.200s: character device 0:0 left out (it would be a whiteout)",
+				w->path);
+			snprintf(w->note, sizeof(w->note), "%.299s", fit.text);
+		}
 		return 0;
 	}
 	return t->type == TAR_FILE ? set_file(w, t, err) : 0;

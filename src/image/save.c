@@ -65,14 +65,15 @@ static int put(struct saver *s, const void *p, size_t n, struct error *err)
 	return 0;
 }
 
-/** put_header() - Of a member: a plain file, 0644, root's, of no time. */
+/** put_header() - Of a member, root's, of no time: a plain file, or a folder when its name ends with a slash. */
 static int put_header(struct saver *s, const char *name, uint64_t size, struct error *err)
 {
+	bool folder = name[strlen(name) - 1] == '/';
 	uint8_t h[TAR_BLOCK] = { 0 };
 	unsigned int sum = 0;
 
 	snprintf((char *)h, 100, "%s", name);
-	snprintf((char *)h + 100, 8, "%07o", 0644);
+	snprintf((char *)h + 100, 8, "%07o", folder ? 0755 : 0644);
 	snprintf((char *)h + 108, 8, "%07o", 0);
 	snprintf((char *)h + 116, 8, "%07o", 0);
 	if (size >> 33) { /* more than 11 octal digits hold */
@@ -84,11 +85,8 @@ static int put_header(struct saver *s, const char *name, uint64_t size, struct e
 	}
 	snprintf((char *)h + 136, 12, "%011o", 0);
 	memset(h + 148, ' ', 8);
-	h[156] = '0';
-	memcpy(h + 257,
-	       "ustar\0"
-	       "00",
-	       8);
+	h[156] = folder ? '5' : '0';
+	memcpy(h + 257, "ustar\00000", 8);
 	for (size_t i = 0; i < sizeof(h); i++)
 		sum += h[i];
 	snprintf((char *)h + 148, 8, "%06o", sum);
@@ -311,7 +309,9 @@ static int save_all(struct saver *s, const char *const *references, size_t count
 {
 	static const char layout[] = "{\"imageLayoutVersion\":\"1.0.0\"}";
 
-	if (s->oci && put_member(s, "oci-layout", layout, sizeof(layout) - 1, err) < 0)
+	/* Folders by name: who unpacks it as an ordinary user could not give those it had to make up to root. */
+	if (s->oci && (put_header(s, "blobs/", 0, err) < 0 || put_header(s, "blobs/sha256/", 0, err) < 0 ||
+		       put_member(s, "oci-layout", layout, sizeof(layout) - 1, err) < 0))
 		return -(int)err->code;
 	for (size_t i = 0; i < count; i++) {
 		struct buf config = BUF_INIT(IMAGE_JSON_MAX);

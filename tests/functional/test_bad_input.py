@@ -10,6 +10,7 @@ import resource
 import shutil
 import subprocess
 import tarfile
+import tempfile
 import time
 
 import pytest
@@ -182,17 +183,17 @@ def test_layers_that_reach_out(fresh, tmp_path, entries, words):
     assert not list(tmp_path.parent.rglob("escaped"))
 
 
-def test_absolute_paths_and_links_as_ancestors_stay_inside(tmp_path):
-    """They name places of the image: written there, and never through a link to the host's."""
-    outside = tmp_path / "outside"
-    outside.mkdir()
+def test_absolute_paths_and_links_as_ancestors_stay_inside(tmp_path, request):
+    """They name places of the image: a link as an ancestor leads to a place in it, never to the host's."""
+    outside = pathlib.Path(tempfile.mkdtemp(dir="/var/tmp"))  # the guest's /tmp is a file system of its own
+    request.addfinalizer(lambda: shutil.rmtree(outside))
     busybox = pathlib.Path(shutil.which("busybox")).read_bytes()
     tar = archives.layer(("bin/busybox", {"mode": 0o755}, busybox), ("/etc/absolute", {}, b"absolute\n"),
                          ("d", {"type": LINK, "linkname": str(outside)}, None), ("d/x", {}, b"inside\n"))
     msb = Msb(tmp_path / "home")
     assert msb("load", "-i", archives.docker(tmp_path / "a.tar", tar)).returncode == 0
     assert not list(outside.iterdir())
-    done = msb("run", "bad:1", "--", "/bin/busybox", "sh", "-c", "/bin/busybox cat /etc/absolute /d/x")
+    done = msb("run", "bad:1", "--", "/bin/busybox", "sh", "-c", f"/bin/busybox cat /etc/absolute {outside}/x")
     assert done.stdout == b"absolute\ninside\n", done.stderr
     assert not list(outside.iterdir())
 
