@@ -168,21 +168,23 @@ static bool unauthorised(struct exchange *x)
 	struct endpoint *e = exchange_endpoint(x);
 	const struct challenge *c = &x->hop.answer.challenge;
 	char scope[SCOPE_MAX] = "";
+	struct token *t;
 
 	if (c->bearer) {
 		if (c->scope[0])
 			snprintf(scope, sizeof(scope), "%s", c->scope);
 		else if (x->kind != EXCHANGE_PING)
 			snprintf(scope, sizeof(scope), "repository:%s:pull", x->client->reference.repository);
-		/* Another exchange may have renewed the token while this one was under way. */
-		if (x->token && strcmp(x->token->scope, scope) == 0 && token_good(x->token) &&
-		    x->token->serial != x->serial) {
+		t = token_for(x->client, e, scope);
+		/* Another exchange may have got or renewed the token while this one was under way. */
+		if (t && token_good(t) && (t != x->token || t->serial != x->serial)) {
+			x->token = t;
 			exchange_send(x);
 			return true;
 		}
 		if (x->tried_token)
 			return false;
-		x->token = token_for(x->client, e, scope);
+		x->token = t;
 		x->tried_token = true;
 		if (!x->token || token_ask(x->token, c, exchange_connect_ms(x), &x->failure) < 0) {
 			if (x->failure.code == ERR_NONE)
