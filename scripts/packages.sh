@@ -3,7 +3,7 @@
 # The one list of Debian packages: packages.sh list|install build|demo|test...: print or install them.
 set -euo pipefail
 build="build-essential meson ninja-build pkg-config python3 musl-tools libssl-dev libjansson-dev
-	libcurl4-openssl-dev zlib1g-dev libzstd-dev libcmocka-dev e2fsprogs qemu-system-x86
+	libcurl4-openssl-dev libsqlite3-dev zlib1g-dev libzstd-dev libcmocka-dev e2fsprogs qemu-system-x86
 	linux-source-6.12 flex bison bc libelf-dev xz-utils patch util-linux"
 demo="umoci busybox-static"
 test="$demo git python3-pytest mmdebstrap uidmap cpio kmod skopeo buildah erofs-utils qemu-utils clang libclang-rt-14-dev

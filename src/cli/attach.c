@@ -22,6 +22,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "cli/cli.h"
+#include "cli/interactive.h"
 #include "proto/frame.h"
 
 #define IN_MAX (FRAME_BODY_MAX + FRAME_HEADER_SIZE + 65536)
@@ -40,7 +41,12 @@ struct pump {
 	int status;
 	int64_t deadline_ns;
 	uint64_t timeout_s;
+	size_t detach_seen; /* of the detach keys, typed last */
 };
+
+#define DETACH_KEYS_MAX 8
+static uint8_t detach_keys[DETACH_KEYS_MAX];
+static size_t detach_count;
 
 static struct termios saved_terminal;
 static bool terminal_raw;
@@ -230,6 +236,19 @@ static void end_malformed(struct pump *p)
 	end(p, EXIT_MSB_FAILED);
 }
 
+/** on_sandbox_end() - Its supervisor says why the sandbox ends under a running command. */
+static void on_sandbox_end(struct pump *p, const struct frame *f)
+{
+	struct msg_failed m;
+
+	if (!msg_decode_failed(f->body, f->body_len, &m)) {
+		end_malformed(p);
+		return;
+	}
+	complain("%.400s", m.text ? m.text : "the sandbox ended");
+	end(p, m.sys_errno == ETIME ? 1 : EXIT_MSB_FAILED);
+}
+
 /** on_frame() - From the guest. */
 static void on_frame(struct pump *p, const struct frame *f)
 {
@@ -248,6 +267,9 @@ static void on_frame(struct pump *p, const struct frame *f)
 			p->unacked -= taken.bytes;
 		else
 			end_malformed(p);
+		break;
+	case FRAME_SANDBOX_FAILED:
+		on_sandbox_end(p, f);
 		break;
 	case FRAME_EXITED:
 		if (msg_decode_exited(f->body, f->body_len, &m))
@@ -294,17 +316,72 @@ static void on_session(struct pump *p)
 		end_lost(p);
 }
 
+int set_detach_keys(const char *text, struct error *err)
+{
+	static const char named[] = "][\\^_@";
+
+	detach_count = 0;
+	if (text && !*text) /* none */
+		return 0;
+	for (const char *p = text ? text : "ctrl-]"; *p;) {
+		bool control = strncmp(p, "ctrl-", 5) == 0 && p[5] && p[5] != ',';
+		char key = control ? p[5] : p[0];
+
+		if (detach_count == DETACH_KEYS_MAX ||
+		    (control && !(key >= 'a' && key <= 'z') && !strchr(named, key)) ||
+		    (p[control ? 6 : 1] && p[control ? 6 : 1] != ',')) {
+			err_set(err, ERR_USAGE, 0, "--detach-keys: \"%.40s\" is not understood", text);
+			return err_hint(err, "characters and ctrl-X, with commas: ctrl-p,ctrl-q");
+		}
+		detach_keys[detach_count++] = control ? (key == '@' ? 0 : (uint8_t)(key & 0x1f)) : (uint8_t)key;
+		p += control ? 6 : 1;
+		p += *p == ',';
+	}
+	return 0;
+}
+
+/** find_detach() - Keys that leave the session are taken out of what was typed; those that may begin them wait. The
+ * rest is in chunk. Return: its length. */
+static ssize_t find_detach(struct pump *p, uint8_t *chunk, size_t n, size_t room)
+{
+	uint8_t typed[STDIN_CHUNK];
+	size_t used = 0;
+
+	if (!detach_count)
+		return (ssize_t)n;
+	memcpy(typed, chunk, n);
+	for (size_t i = 0; i < n && !p->ended; i++) {
+		if (typed[i] == detach_keys[p->detach_seen]) {
+			if (++p->detach_seen < detach_count)
+				continue;
+			terminal_restore();
+			fprintf(stderr, "\r\ndetached\r\n");
+			end(p, 0);
+			break;
+		}
+		for (size_t j = 0; j < p->detach_seen && used < room; j++)
+			chunk[used++] = detach_keys[j];
+		p->detach_seen = typed[i] == detach_keys[0];
+		if (!p->detach_seen && used < room)
+			chunk[used++] = typed[i];
+	}
+	return (ssize_t)used;
+}
+
 /** on_stdin() - Our standard input has something, or ended. */
 static void on_stdin(struct pump *p)
 {
 	uint8_t chunk[STDIN_CHUNK];
-	ssize_t n = read(STDIN_FILENO, chunk, sizeof(chunk));
+	/* Keys that were held back need room, too. */
+	ssize_t n = read(STDIN_FILENO, chunk, sizeof(chunk) - DETACH_KEYS_MAX);
 
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
 		return;
 	if (n > 0) {
+		n = p->tty && isatty(STDIN_FILENO) ? find_detach(p, chunk, (size_t)n, sizeof(chunk)) : n;
 		p->unacked += (size_t)n;
-		frame_append(&p->out, FRAME_STDIN, 1, chunk, (size_t)n);
+		if (n > 0)
+			frame_append(&p->out, FRAME_STDIN, 1, chunk, (size_t)n);
 		return;
 	}
 	p->stdin_open = false;
@@ -314,8 +391,13 @@ static void on_stdin(struct pump *p)
 int attach(struct run_session *s, bool tty, bool stdin_open, int signal_fd, uint64_t timeout_s)
 {
 	struct pump p = {
-		.s = s, .tty = tty, .stdin_open = stdin_open, .signal_fd = signal_fd, .timeout_s = timeout_s,
-		.in = BUF_INIT(IN_MAX), .out = BUF_INIT(OUT_MAX),
+		.s = s,
+		.tty = tty,
+		.stdin_open = stdin_open,
+		.signal_fd = signal_fd,
+		.timeout_s = timeout_s,
+		.in = BUF_INIT(IN_MAX),
+		.out = BUF_INIT(OUT_MAX),
 	};
 
 	if (timeout_s)

@@ -21,8 +21,8 @@ struct option_row {
 	char short_name; /* 0: none */
 	const char *name, *value_name, *help;
 	enum option_kind kind;
-	void *target;	    /* bool, const char *, struct string_list, uint64_t */
-	uint64_t min, max;  /* numbers */
+	void *target;	   /* bool, const char *, struct string_list, uint64_t */
+	uint64_t min, max; /* numbers */
 };
 
 struct string_list {
@@ -33,7 +33,7 @@ struct string_list {
 struct parsed {
 	const char *words[64]; /* positional words */
 	size_t word_count;
-	char **extra;	/* from the first word too many to the end of the line */
+	char **extra; /* from the first word too many to the end of the line */
 	size_t extra_count;
 	char **tail; /* after -- */
 	size_t tail_count;
@@ -51,6 +51,8 @@ void set_command(const char *name);
 int usage_error(const struct error *err);
 /** colour() - May escape sequences be written to this descriptor? A terminal, and NO_COLOR is not set. */
 bool colour(int fd);
+/** command_failed() - Print the error. Return: the exit status of a command that is not run, exec or shell. */
+int command_failed(const struct error *err);
 /** print_error() - "error: text" and the hint, else what err_advice() knows. */
 void print_error(const struct error *err);
 /**
@@ -69,6 +71,18 @@ int attach(struct run_session *s, bool tty, bool stdin_open, int signal_fd, uint
 int block_signals(void);
 
 int command_run(int argc, char **argv);
+int command_create(int argc, char **argv);
+int command_exec(int argc, char **argv);
+int command_shell(int argc, char **argv);
+int command_start(int argc, char **argv);
+int command_stop(int argc, char **argv);
+int command_restart(int argc, char **argv);
+int command_rm(int argc, char **argv);
+int command_ping(int argc, char **argv);
+int command_touch(int argc, char **argv);
+int command_ls(int argc, char **argv);
+int command_ps(int argc, char **argv);
+int command_inspect(int argc, char **argv);
 int command_load(int argc, char **argv);
 int command_images(int argc, char **argv);
 int command_rmi(int argc, char **argv);

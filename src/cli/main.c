@@ -21,6 +21,21 @@ static const struct entry {
 	int (*run)(int argc, char **argv);
 } commands[] = {
 	{ "run", "run a command in a fresh virtual machine", SANDBOXES, command_run },
+	{ "create", "make a sandbox that stays", SANDBOXES, command_create },
+	{ "exec", "run a command in a sandbox", SANDBOXES, command_exec },
+	{ "shell", "open a shell in a sandbox", SANDBOXES, command_shell },
+	{ "start", "boot stopped sandboxes", SANDBOXES, command_start },
+	{ "stop", "shut sandboxes down", SANDBOXES, command_stop },
+	{ "restart", "stop and start", SANDBOXES, command_restart },
+	{ "rm", "remove sandboxes", SANDBOXES, command_rm },
+	{ "ls", "list sandboxes", SANDBOXES, command_ls },
+	{ "ps", "show running sandboxes", SANDBOXES, command_ps },
+	{ "inspect", "show how a sandbox is configured", SANDBOXES, command_inspect },
+	{ "ping", "ask whether a sandbox answers", SANDBOXES, command_ping },
+	{ "touch", "restart its idle timer", SANDBOXES, command_touch },
+	{ "remove", "", ALIAS, command_rm },
+	{ "list", "", ALIAS, command_ls },
+	{ "status", "", ALIAS, command_ps },
 	{ "pull", "fetch an image from its registry", IMAGES, command_pull },
 	{ "images", "list cached images", IMAGES, command_images },
 	{ "rmi", "remove cached images", IMAGES, command_rmi },
@@ -50,9 +65,8 @@ static const struct entry {
 
 /* Known, not there yet: a clear answer instead of a wrong guess. */
 static const char *const later[] = {
-	"create", "start", "stop", "restart", "rm", "remove", "exec", "shell", "ls", "list", "ps", "status", "inspect",
-	"metrics", "logs", "cp", "copy", "modify", "mod", "ping", "touch", "volume", "vol", "snapshot", "snap", "ssh",
-	"install", "uninstall", "self", "update", "upgrade", "context", "ctx", "build", "push",
+	"metrics", "logs",    "cp",	   "copy", "modify", "mod",	"volume",  "vol", "snapshot", "snap",
+	"ssh",	   "install", "uninstall", "self", "update", "upgrade", "context", "ctx", "build",    "push",
 };
 
 /** top_help() - Bare msb, --help. */

@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "proto/message.h"
+#include "state/identity.h"
 
 #define RUN_MEMORY_MIB 512 /* unless the user says otherwise */
 
@@ -60,6 +61,19 @@ struct pull_spec {
 
 enum pull_policy { PULL_IF_MISSING, PULL_ALWAYS, PULL_NEVER };
 
+#define SCRIPTS_MAX 64
+#define COPIES_MAX 60
+
+struct script_spec {
+	const char *name; /* as it is called in the guest */
+	const void *data;
+	size_t size;
+};
+
+struct copy_spec {
+	const char *source, *target; /* on the host; in the guest, absolute */
+};
+
 /** What `run` needs to know; strings and arrays are borrowed. Zero means: the default. */
 struct run_spec {
 	const char *image; /* as typed: a reference, or the path of a disk image */
@@ -82,7 +96,33 @@ struct run_spec {
 	uint16_t rows, cols;
 	const char *term; /* TERM for the pty, NULL: xterm */
 	enum hypervisor_choice hypervisor;
-	int progress_fd; /* reserved, -1 */
+
+	/* Persistent sandboxes; what is stored of them is in sandbox_json.c. */
+	const char *name;	   /* NULL: generated */
+	const char *digest;	   /* of the image when it was made: "sha256:..." */
+	const char *const *labels; /* KEY=VALUE */
+	size_t label_count;
+	const struct msg_mount *tmpfs;
+	size_t tmpfs_count;
+	const struct script_spec *scripts; /* programs at /.msb/scripts */
+	size_t script_count;
+	const struct copy_spec *copies; /* of host files, before it starts for the first time */
+	size_t copy_count;
+	const char *const *mkdirs, *const *removes; /* patches: absolute paths in the guest */
+	size_t mkdir_count, remove_count;
+	const char *init; /* NULL: the agent stays the first process */
+	const char *const *init_args, *const *init_env;
+	size_t init_arg_count, init_env_count;
+	bool restricted;			 /* --security restricted */
+	uint64_t max_duration_s, idle_timeout_s; /* 0: no limit */
+	const struct run_place *place;		 /* NULL: ephemeral */
+};
+
+/** Where a persistent sandbox is: filled by the engine. */
+struct run_place {
+	int dir_fd, lock_fd; /* borrowed; the lock is held */
+	bool on_use, remove_at_end, workload;
+	bool needs_command; /* it is made for one: without any, it is not made */
 };
 
 /** A started command: the CLI now pumps frames (proto/frame.h, session side) over fd until FRAME_EXITED. */
@@ -90,15 +130,17 @@ struct run_session {
 	int fd;			/* SOCK_STREAM, non-blocking: session frames */
 	int control_fd;		/* engine's own: the supervisor; closing it ends the sandbox */
 	int supervisor_pid;	/* engine's own */
-	char name[64];		/* of the ephemeral sandbox */
-	char sandbox_dir[1200]; /* removed by engine_run_finish() whatever happened */
+	char name[132];		/* of the sandbox */
+	char sandbox_dir[1300]; /* removed by engine_run_finish() whatever happened */
 	bool on_qemu;
 	bool note_fallback; /* auto fell back to QEMU, and this boot and user was not told yet (marker is set now) */
 	char fallback_reason[200]; /* why KVM was not used */
 	bool orderly;		   /* a disk outlives the sandbox: its end takes the time of a shutdown */
 	bool nothing_to_run; /* no command and not interactive: nothing was started; exit status 0 after a warning */
 	bool exited;	     /* set by the caller when FRAME_EXITED arrived: finish need not ask why it ended */
-	char stage[32];	     /* where a failure happened: "image", "boot"... */
+	bool started_for_it; /* a persistent sandbox that was started for this session */
+	struct identity supervisor; /* of a persistent sandbox */
+	char stage[32];		    /* where a failure happened: "image", "boot"... */
 };
 
 /**

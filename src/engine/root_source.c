@@ -112,18 +112,24 @@ static int add_image(struct run_plan *plan, const char *path, bool qcow2, bool e
 		     struct error *err)
 {
 	struct monitor_config *m = &plan->spec.machine;
-	int fd = open_locked(path, !qcow2, err);
 	uint64_t size;
+	int fd;
 
+	if (qcow2 && plan->spec.persistent) {
+		err_set(err, ERR_UNSUPPORTED, 0,
+			"%.300s: what is written above a qcow2 image is not kept, so a sandbox "
+			"that stays cannot be made of it yet",
+			path);
+		return err_hint(err, "convert it: qemu-img convert -O raw OLD.qcow2 NEW.raw");
+	}
+	fd = open_locked(path, !qcow2, err);
 	if (fd < 0)
 		return fd;
 	at->fd = fd;
-	m->disks[m->disk_count++] = (struct monitor_disk){ .ephemeral = qcow2,
-							   .qcow2 = qcow2,
-							   .extent_count = 1,
-							   .extents = at,
-							   .cow = qcow2 ? &plan->cow : NULL };
-	plan->spec.orderly = !qcow2;
+	m->disks[m->disk_count++] = (struct monitor_disk){
+		.ephemeral = qcow2, .qcow2 = qcow2, .extent_count = 1, .extents = at, .cow = qcow2 ? &plan->cow : NULL
+	};
+	plan->spec.orderly = plan->spec.orderly || !qcow2;
 	if (check_contents(path, fd, qcow2, ext4, &size, err) < 0)
 		return -(int)err->code;
 	if (!qcow2)
@@ -151,12 +157,16 @@ static int add_managed(const struct root_disk *r, struct run_plan *plan, struct 
 	int fd;
 
 	snprintf(templates, sizeof(templates), "%s/cache/templates", plan->paths.home);
-	fd = upper_open(templates, plan->dir_fd, bytes, clones[r->clone], err);
+	if (plan->spec.persistent)
+		fd = upper_open_named(templates, plan->dir_fd, "disk.ext4", bytes, clones[r->clone], err);
+	else
+		fd = upper_open(templates, plan->dir_fd, bytes, clones[r->clone], err);
 	if (fd < 0)
 		return fd;
 	plan->upper = (struct disk_extent){ .fd = fd, .length = bytes };
-	m->disks[m->disk_count++] =
-		(struct monitor_disk){ .ephemeral = true, .extent_count = 1, .extents = &plan->upper };
+	m->disks[m->disk_count++] = (struct monitor_disk){ .ephemeral = !plan->spec.persistent,
+							   .extent_count = 1,
+							   .extents = &plan->upper };
 	return 0;
 }
 

@@ -17,7 +17,7 @@
 #include "engine/cgroup.h"
 #include "engine/kernel_file.h"
 
-#define MEMORY_MIB_MIN 64 /* below this the kernel does not reach the agent */
+#define MEMORY_MIB_MIN 64      /* below this the kernel does not reach the agent */
 #define USER_BYTES_MAX 255     /* what the agent has room for */
 #define WORKDIR_BYTES_MAX 4095 /* PATH_MAX without its NUL */
 #define TMP_BYTES_MAX MIB(512)
@@ -62,7 +62,7 @@ static int argv_add(struct msg_exec *exec, char *const *words, size_t count, str
 /** image_of() - The image, or one that says nothing. */
 static const struct image *image_of(const struct run_plan *plan)
 {
-	static const struct image nothing = { .user = (char *)(uintptr_t)"", .workdir = (char *)(uintptr_t)"" };
+	static const struct image nothing = { .user = (char *)(uintptr_t) "", .workdir = (char *)(uintptr_t) "" };
 
 	return plan->image ? plan->image : &nothing;
 }
@@ -90,7 +90,7 @@ static int plan_command(const struct run_spec *spec, struct run_plan *plan, stru
 	if (exec->argv.count == 0 && spec->interactive) {
 		one[0] = (char *)(uintptr_t)(spec->shell ? spec->shell : "/bin/sh");
 		rc = argv_add(exec, one, 1, err);
-	} else if (exec->argv.count == 0) {
+	} else if (exec->argv.count == 0 && (!spec->place || spec->place->needs_command)) {
 		out->nothing_to_run = true;
 	}
 	if (exec->argv.count && !exec->argv.item[0][0])
@@ -102,6 +102,13 @@ static int plan_command(const struct run_spec *spec, struct run_plan *plan, stru
 	for (size_t i = 0; i < spec->rlimit_count && i < MSG_RLIMITS_MAX; i++)
 		exec->rlimits[exec->rlimit_count++] = spec->rlimits[i];
 	return rc;
+}
+
+/** strings_from() - The command line takes at most as many. */
+static void strings_from(struct msg_strings *to, const char *const *words, size_t count)
+{
+	for (size_t i = 0; i < count && i < MSG_STRINGS_MAX; i++)
+		to->item[to->count++] = words[i];
 }
 
 /** plan_boot() - What the agent is told. */
@@ -122,6 +129,14 @@ static int plan_boot(const struct run_spec *spec, struct run_plan *plan, struct 
 			WORKDIR_BYTES_MAX);
 		return err_hint(err, "choose another with -w");
 	}
+	for (size_t i = 0; i < spec->tmpfs_count; i++)
+		boot->tmpfs[boot->tmpfs_count++] = spec->tmpfs[i];
+	boot->restricted = spec->restricted;
+	boot->init = spec->init;
+	strings_from(&boot->init_args, spec->init_args, spec->init_arg_count);
+	strings_from(&boot->init_env, spec->init_env, spec->init_env_count);
+	strings_from(&boot->mkdirs, spec->mkdirs, spec->mkdir_count);
+	strings_from(&boot->removes, spec->removes, spec->remove_count);
 	/* A disk image has a /tmp of its own. */
 	boot->tmp_bytes = !plan->image ? 0 : MIN(MAX(plan->spec.machine.memory_bytes / 4, MIB(1)), TMP_BYTES_MAX);
 	for (uint32_t i = 0; i < img->env.count; i++)
@@ -196,35 +211,68 @@ static int plan_files(struct run_plan *plan, struct error *err)
 	return 0;
 }
 
-/** plan_directory() - A generated name and its directory. */
-static int plan_directory(struct run_plan *plan, struct run_session *out, struct error *err)
+/** plan_directory() - The sandbox's own, or a new one with a generated name. */
+static int plan_directory(const struct run_spec *spec, struct run_plan *plan, struct run_session *out,
+			  struct error *err)
 {
 	uint32_t r;
 
-	if (getrandom(&r, sizeof(r), 0) != sizeof(r))
+	if (!spec->name && getrandom(&r, sizeof(r), 0) != sizeof(r))
 		return err_set(err, ERR_SYSTEM, errno, "getrandom");
-	snprintf(plan->name, sizeof(plan->name), "msb-%08x", r);
+	if (spec->name)
+		snprintf(plan->name, sizeof(plan->name), "%s", spec->name);
+	else
+		snprintf(plan->name, sizeof(plan->name), "msb-%08x", r);
 	snprintf(plan->parent_dir, sizeof(plan->parent_dir), "%s/sandboxes", plan->paths.home);
-	if (sandbox_dir_create(plan->parent_dir, plan->name, &plan->dir_fd, &plan->lock_fd, err) < 0)
+	if (spec->place) {
+		plan->dir_fd = fcntl(spec->place->dir_fd, F_DUPFD_CLOEXEC, 3);
+		plan->lock_fd = fcntl(spec->place->lock_fd, F_DUPFD_CLOEXEC, 3);
+		if (plan->dir_fd < 0 || plan->lock_fd < 0)
+			return err_set(err, ERR_SYSTEM, errno, "open the sandbox's directory");
+	} else if (sandbox_dir_create(plan->parent_dir, plan->name, &plan->dir_fd, &plan->lock_fd, err) < 0) {
 		return -(int)err->code;
+	}
 	snprintf(out->name, sizeof(out->name), "%s", plan->name);
 	snprintf(out->sandbox_dir, sizeof(out->sandbox_dir), "%s/%s", plan->parent_dir, plan->name);
+	snprintf(plan->directory, sizeof(plan->directory), "%s", out->sandbox_dir);
 	plan->spec.name = plan->name;
 	plan->spec.parent_dir = plan->parent_dir;
-	plan->spec.machine.runtime_dir = out->sandbox_dir;
+	plan->spec.machine.runtime_dir = plan->directory;
 	return 0;
 }
 
-/** find_image() - In the store, pulled before where the policy asks for it. contract 2.3 */
-static int find_image(struct image_store *store, const struct run_spec *spec, struct run_plan *plan, struct error *err)
+/** plan_persistent() - What only such a sandbox has. */
+static int plan_persistent(const struct run_spec *spec, struct run_plan *plan, int home, struct error *err)
+{
+	struct sandbox_spec *s = &plan->spec;
+
+	plan->home_fd = fcntl(home, F_DUPFD_CLOEXEC, 3);
+	if (plan->home_fd < 0)
+		return err_set(err, ERR_SYSTEM, errno, "open MSB_HOME");
+	s->persistent = s->orderly = true;
+	s->on_use = spec->place->on_use;
+	s->remove_at_end = spec->place->remove_at_end;
+	s->workload = spec->place->workload ? &plan->exec : NULL;
+	s->dir_fd = plan->dir_fd;
+	s->home_fd = plan->home_fd;
+	s->idle_ns = (int64_t)spec->idle_timeout_s * NSEC_PER_SEC;
+	s->max_ns = (int64_t)spec->max_duration_s * NSEC_PER_SEC;
+	return 0;
+}
+
+/* contract 2.3 */
+int run_plan_find_image(struct image_store *store, const struct engine_paths *paths, const struct run_spec *spec,
+			struct image **out, struct error *err)
 {
 	struct pull_spec pull = spec->pull_spec;
 	int rc;
 
+	if (spec->digest)
+		return image_store_pinned(store, spec->digest, out, err);
 	pull.reference = spec->image;
-	if (spec->pull == PULL_ALWAYS && engine_pull(&plan->paths, &pull, err) < 0)
+	if (spec->pull == PULL_ALWAYS && engine_pull(paths, &pull, err) < 0)
 		return -(int)err->code;
-	rc = image_store_find(store, spec->image, &plan->image, err);
+	rc = image_store_find(store, spec->image, out, err);
 	if (rc == 0 || err->code != ERR_NOT_FOUND || spec->pull == PULL_ALWAYS)
 		return rc;
 	if (root_source_meant(spec->image))
@@ -232,9 +280,9 @@ static int find_image(struct image_store *store, const struct run_spec *spec, st
 	if (spec->pull == PULL_NEVER)
 		return err_wrap(err, "--pull never");
 	err_clear(err);
-	if (engine_pull(&plan->paths, &pull, err) < 0)
+	if (engine_pull(paths, &pull, err) < 0)
 		return -(int)err->code;
-	return image_store_find(store, spec->image, &plan->image, err);
+	return image_store_find(store, spec->image, out, err);
 }
 
 int run_plan_make(const struct run_spec *spec, struct run_plan *plan, struct run_session *out, struct error *err)
@@ -245,7 +293,8 @@ int run_plan_make(const struct run_spec *spec, struct run_plan *plan, struct run
 	int rc;
 
 	memset(plan, 0, sizeof(*plan));
-	plan->dir_fd = plan->lock_fd = plan->upper.fd = plan->cow.fd = -1;
+	plan->dir_fd = plan->lock_fd = plan->home_fd = plan->upper.fd = plan->cow.fd = -1;
+	plan->spec.dir_fd = plan->spec.home_fd = -1;
 	m->kernel_fd = m->initrd_fd = m->console_fd = m->log_fd = m->kvm_fd = m->supervisor_fd = m->control_fd = -1;
 	snprintf(out->stage, sizeof(out->stage), "image");
 	if (engine_paths(&plan->paths, ENGINE_WRITE, err) < 0)
@@ -259,7 +308,7 @@ int run_plan_make(const struct run_spec *spec, struct run_plan *plan, struct run
 	if (engine_image_is_path(spec->image))
 		rc = root_source_check(spec->image, &plan->root_is_qcow2, err);
 	else
-		rc = find_image(store, spec, plan, err);
+		rc = run_plan_find_image(store, &plan->paths, spec, &plan->image, err);
 	if (rc == 0)
 		rc = plan_command(spec, plan, out, err);
 	if (rc == 0 && !out->nothing_to_run) {
@@ -268,7 +317,9 @@ int run_plan_make(const struct run_spec *spec, struct run_plan *plan, struct run
 		if (rc == 0)
 			rc = choose_hypervisor(spec->hypervisor, home, plan, out, err);
 		if (rc == 0)
-			rc = plan_directory(plan, out, err);
+			rc = plan_directory(spec, plan, out, err);
+		if (rc == 0 && spec->place)
+			rc = plan_persistent(spec, plan, home, err);
 		if (rc == 0)
 			rc = root_source_plan(spec, store, plan, err);
 		if (rc == 0)
@@ -295,6 +346,7 @@ void run_plan_release(struct run_plan *plan)
 	fd_close(&m->kvm_fd);
 	fd_close(&plan->dir_fd);
 	fd_close(&plan->lock_fd);
+	fd_close(&plan->home_fd);
 }
 
 void run_plan_free(struct run_plan *plan)

@@ -6,6 +6,7 @@
 #include "engine/engine.h"
 #include "image/store.h"
 #include "sandbox/sandbox.h"
+#include "state/state.h"
 
 struct run_plan {
 	struct engine_paths paths;
@@ -14,14 +15,22 @@ struct run_plan {
 	struct sandbox_spec spec;
 	struct msg_exec exec;
 	int dir_fd, lock_fd; /* owned */
+	int home_fd;	     /* owned; of a persistent sandbox, else -1 */
 	struct disk_extent root[DISK_EXTENTS_MAX], upper, cow;
 	char parent_dir[1100];
-	char name[64];
+	char directory[1300]; /* sandboxes/NAME */
+	char name[SANDBOX_NAME_MAX + 1];
 	char term[128];
 };
 
+/** run_plan_find_image() - In the store, pulled before where the policy asks for it; by its digest when there is one.
+ */
+int run_plan_find_image(struct image_store *store, const struct engine_paths *paths, const struct run_spec *spec,
+			struct image **out, struct error *err);
 /** run_plan_make() - Fill plan and the descriptive fields of out. On failure run_plan_release/free clean up. */
 int run_plan_make(const struct run_spec *spec, struct run_plan *plan, struct run_session *out, struct error *err);
+/** run_plan_launch() - Fork the supervisor; out gets the sockets to it and, when ephemeral, to the session. */
+int run_plan_launch(struct run_plan *plan, struct run_session *out, struct error *err);
 /** run_plan_release() - Close the descriptors (the supervisor has its own copies). Safe on a zeroed or failed plan. */
 void run_plan_release(struct run_plan *plan);
 /** run_plan_free() - Free what exec and spec point to. */

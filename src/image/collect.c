@@ -3,6 +3,9 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -60,6 +63,121 @@ static bool ends_with(const char *file, const char *end)
 	return n >= m && strcmp(file + n - m, end) == 0;
 }
 
+/** each_pin() - The digest (hex) that each persistent sandbox was made from. Return: false when fn said stop. */
+static bool each_pin(struct image_store *s, bool (*fn)(void *arg, const char *name, const char *digest), void *arg)
+{
+	int fd = openat(s->home, "sandboxes", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	bool go_on = true;
+	struct dirent *e;
+
+	while (dir && go_on && (e = readdir(dir))) {
+		struct buf b = BUF_INIT(256);
+		char path[NAME_MAX + 16], *text = NULL;
+
+		snprintf(path, sizeof(path), "%s/image", e->d_name);
+		if (e->d_name[0] != '.' && file_read(dirfd(dir), path, 200, &b, NULL) == 0)
+			text = buf_cstr(&b);
+		if (text && strncmp(text, "sha256:", 7) == 0 && strspn(text + 7, "0123456789abcdef") == DIGEST_HEX) {
+			text[7 + DIGEST_HEX] = '\0';
+			go_on = fn(arg, e->d_name, text + 7);
+		}
+		buf_free(&b);
+	}
+	if (dir)
+		closedir(dir);
+	return go_on;
+}
+
+struct needed {
+	struct image_store *s;
+	struct image **list;
+	size_t count;
+};
+
+/** add_pinned() - each_pin(): an image that no reference may name any more. */
+static bool add_pinned(void *arg, const char *name, const char *digest)
+{
+	struct needed *n = arg;
+	struct error err = ERROR_INIT;
+	struct image **grown, *img;
+
+	(void)name;
+	if (image_store_record(n->s, digest, &img, &err) < 0)
+		return err.code == ERR_NOT_FOUND ||
+		       err.code == ERR_INVALID; /* a damaged store is no reason for worse */
+	grown = realloc(n->list, (n->count + 1) * sizeof(struct image *));
+	if (!grown) {
+		image_free(img);
+		return false;
+	}
+	n->list = grown;
+	n->list[n->count++] = img;
+	return true;
+}
+
+/** needed() - The images of all references, and those of sandboxes. Never a partial list. */
+static int needed(struct image_store *s, struct image ***images, size_t *count, struct error *err)
+{
+	struct needed n = { .s = s };
+
+	if (image_store_list(s, &n.list, &n.count, err) < 0)
+		return -(int)err->code;
+	if (!each_pin(s, add_pinned, &n)) {
+		image_list_free(n.list, n.count);
+		return err_set(err, ERR_SYSTEM, 0, "read the images of the sandboxes");
+	}
+	*images = n.list;
+	*count = n.count;
+	return 0;
+}
+
+struct users {
+	const char *digest;
+	char *to;
+	size_t size, used;
+};
+
+/** add_user() - each_pin(): one more name. */
+static bool add_user(void *arg, const char *name, const char *digest)
+{
+	struct users *u = arg;
+
+	if (strcmp(digest, u->digest) != 0)
+		return true;
+	if (u->used + strlen(name) + 8 > u->size) {
+		snprintf(u->to + u->used, u->size - u->used, "...");
+		return false;
+	}
+	u->used += (size_t)snprintf(u->to + u->used, u->size - u->used, "%s%s", u->used ? ", " : "", name);
+	return true;
+}
+
+void image_store_users(struct image_store *s, const char *digest, char *to, size_t size)
+{
+	struct users u = { .digest = digest + 7, .to = to, .size = size };
+
+	to[0] = '\0';
+	each_pin(s, add_user, &u);
+}
+
+int image_store_pinned(struct image_store *s, const char *digest, struct image **out, struct error *err)
+{
+	if (strncmp(digest, "sha256:", 7) == 0 && strlen(digest) == 7 + DIGEST_HEX &&
+	    image_store_record(s, digest + 7, out, err) == 0)
+		return 0;
+	return err_set(err, ERR_NOT_FOUND, 0, "the image %.19s... of the sandbox is not here any more", digest);
+}
+
+int image_store_hold(struct image_store *s, struct error *err)
+{
+	_cleanup_fd_ int lock = openat(s->cache, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	if (lock < 0 || flock(lock, LOCK_SH) < 0)
+		return err_set(err, err_from_errno(errno), errno, "lock the image cache");
+	return TAKE_FD(lock);
+}
+
 struct collector {
 	enum collect how;
 	struct collected *out;
@@ -95,7 +213,7 @@ int image_store_collect(struct image_store *s, enum collect how, struct collecte
 		c.out->busy = true;
 		return 0;
 	}
-	if (image_store_list(s, &images, &count, err) < 0)
+	if (needed(s, &images, &count, err) < 0)
 		return -(int)err->code;
 	for (size_t i = 0; i < ARRAY_LEN(folders); i++)
 		visit(s, folders[i], images, count, remove_unused, &c);
@@ -131,9 +249,10 @@ int image_store_usage(struct image_store *s, struct store_usage *out, struct err
 	size_t count = 0;
 
 	*out = (struct store_usage){ 0 };
-	if (image_store_list(s, &images, &count, err) < 0)
+	if (needed(s, &images, &count, err) < 0)
 		return -(int)err->code;
-	out->images = count;
+	for (size_t i = 0; i < count; i++)
+		out->images += images[i]->reference[0] != '\0';
 	for (size_t i = 0; i < ARRAY_LEN(folders); i++)
 		visit(s, folders[i], images, count, add_usage, out);
 	image_list_free(images, count);

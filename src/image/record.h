@@ -12,6 +12,7 @@
 
 struct image_store {
 	int cache; /* MSB_HOME/cache */
+	int home;  /* MSB_HOME */
 };
 
 /** What the record adds to struct image. */

@@ -6,6 +6,8 @@
  * diff_id cache/layers/.L.part    a layer's lock while it is made, and the compressed bytes of a download that was
  * broken off
  *
+ * sandboxes/NAME/image     the manifest digest a persistent sandbox was made from: as good as a reference
+ *
  * Files appear by rename, so readers take no lock. Who adds holds cache/lock shared (image/add.h), who collects garbage
  * holds it alone.
  */
@@ -41,8 +43,10 @@ struct image_store *image_store_open(int home_fd, struct error *err)
 		}
 	}
 	s->cache = openat(home_fd, "cache", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (s->cache < 0) {
+	s->home = fcntl(home_fd, F_DUPFD_CLOEXEC, 3);
+	if (s->cache < 0 || s->home < 0) {
 		err_set(err, err_from_errno(errno), errno, "open cache in MSB_HOME");
+		fd_close(&s->cache);
 		free(s);
 		return NULL;
 	}
@@ -54,6 +58,7 @@ void image_store_close(struct image_store *s)
 	if (!s)
 		return;
 	close(s->cache);
+	close(s->home);
 	free(s);
 }
 

@@ -51,6 +51,17 @@ void image_free(struct image *img);
 int image_store_list(struct image_store *s, struct image ***out, size_t *count, struct error *err);
 void image_list_free(struct image **images, size_t count);
 
+/**
+ * image_store_hold() - Nothing is collected until the descriptor is closed: between finding an image and noting that a
+ * sandbox needs it. Return: owned fd, or a negative code.
+ */
+int image_store_hold(struct image_store *s, struct error *err);
+/** image_store_pinned() - The image that a sandbox was made from; needs no reference. @digest: "sha256:..." */
+int image_store_pinned(struct image_store *s, const char *digest, struct image **out, struct error *err);
+/** image_store_users() - Names of the sandboxes made from this manifest, comma-separated, cut with "..."; "" for none.
+ */
+void image_store_users(struct image_store *s, const char *digest, char *to, size_t size);
+
 enum collect { COLLECT_GARBAGE, COLLECT_PARTS }; /* PARTS: also downloads that were broken off */
 
 /** What was removed. */

@@ -5,12 +5,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/log.h"
 
@@ -49,6 +51,42 @@ int sandbox_dir_create(const char *parent_dir, const char *name, int *dir_fd, in
 	return 0;
 }
 
+int sandbox_dir_open(const char *parent_dir, const char *name, int limit_ms, int *dir_fd, int *lock_fd,
+		     struct error *err)
+{
+	_cleanup_fd_ int parent = open(parent_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int64_t end = clock_monotonic_ns() + limit_ms * NSEC_PER_MSEC;
+	_cleanup_fd_ int dir = -1;
+	_cleanup_fd_ int lock = -1;
+
+	if (parent >= 0)
+		dir = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (dir >= 0)
+		lock = openat(dir, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (lock < 0)
+		return err_set(err, err_from_errno(errno), errno, "open %s/%s", parent_dir, name);
+	/* The processes of a sandbox that ended by force may need a moment; flock() has no limit of time. */
+	while (flock(lock, LOCK_EX | LOCK_NB) < 0) {
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return err_set(err, ERR_SYSTEM, errno, "lock %s/%s", parent_dir, name);
+		if (clock_monotonic_ns() >= end)
+			return err_set(err, ERR_EXISTS, 0, "sandbox %s is running", name);
+		poll(NULL, 0, 2);
+	}
+	*dir_fd = TAKE_FD(dir);
+	*lock_fd = TAKE_FD(lock);
+	return 0;
+}
+
+/** is_persistent() - Is it one that stays when nothing of it runs? */
+static bool is_persistent(int parent, const char *name)
+{
+	char path[NAME_MAX + 32];
+
+	snprintf(path, sizeof(path), "%s/" SANDBOX_FILE, name);
+	return faccessat(parent, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 /** is_dead() - Can the lock of parent/name be taken (or is there none)? */
 static bool is_dead(int parent, const char *name)
 {
@@ -78,7 +116,7 @@ void sandbox_sweep(const char *parent_dir)
 	while ((e = readdir(dir))) {
 		if (e->d_name[0] == '.' || (e->d_type != DT_DIR && e->d_type != DT_UNKNOWN))
 			continue;
-		if (is_dead(parent, e->d_name)) {
+		if (!is_persistent(parent, e->d_name) && is_dead(parent, e->d_name)) {
 			struct error err = ERROR_INIT;
 
 			if (dir_remove_tree(parent, e->d_name, &err) < 0)

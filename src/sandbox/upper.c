@@ -2,7 +2,8 @@
 /*
  * The writable disk above an image. One empty template per size is made by mke2fs and kept; a sandbox gets a copy
  * by reflink, or of the template's data blocks only. An ephemeral disk has no journal (it dies with the sandbox)
- * and no name: an unlinked file in the sandbox's directory, so that nothing can be left behind.
+ * and no name: an unlinked file in the sandbox's directory, so that nothing can be left behind. The disk of a
+ * persistent sandbox has both.
  */
 #include "sandbox/sandbox.h"
 
@@ -23,15 +24,25 @@
 #define TEMPLATE_VERSION 1 /* part of the file name: raise when the options change */
 
 /** run_mke2fs() - Format path, an existing sparse file of the right size. */
-static int run_mke2fs(const char *path, struct error *err)
+static int run_mke2fs(const char *path, bool journal, struct error *err)
 {
-	char *const argv[] = { (char *)"mke2fs",	 (char *)"-q", (char *)"-F",
-			       (char *)"-t",		 (char *)"ext4", (char *)"-b",
-			       (char *)"4096",		 (char *)"-m", (char *)"0",
-			       (char *)"-O",		 (char *)"^has_journal,^resize_inode", (char *)"-E",
+	char *const argv[] = { (char *)"mke2fs",
+			       (char *)"-q",
+			       (char *)"-F",
+			       (char *)"-t",
+			       (char *)"ext4",
+			       (char *)"-b",
+			       (char *)"4096",
+			       (char *)"-m",
+			       (char *)"0",
+			       (char *)"-O",
+			       (char *)(journal ? "has_journal,^resize_inode" : "^has_journal,^resize_inode"),
+			       (char *)"-E",
 			       (char *)"assume_storage_prezeroed=1,root_owner=0:0,"
 				       "hash_seed=6d736220-7570-7065-7220-6469736b2031",
-			       (char *)"-U",		 (char *)"6d736220-7570-7065-7220-6469736b2030", (char *)path,
+			       (char *)"-U",
+			       (char *)"6d736220-7570-7065-7220-6469736b2030",
+			       (char *)path,
 			       NULL };
 	char *const envp[] = { (char *)"PATH=/usr/sbin:/sbin:/usr/bin:/bin", (char *)"LC_ALL=C", NULL };
 	_cleanup_fd_ int said = fd_memfd("mke2fs", 0, false);
@@ -67,7 +78,7 @@ static int run_mke2fs(const char *path, struct error *err)
 }
 
 /** make_template() - Format a new template under a temporary name, then rename. */
-static int make_template(const char *path, uint64_t size_bytes, struct error *err)
+static int make_template(const char *path, uint64_t size_bytes, bool journal, struct error *err)
 {
 	char tmp[PATH_MAX];
 	_cleanup_fd_ int fd = -1;
@@ -79,7 +90,7 @@ static int make_template(const char *path, uint64_t size_bytes, struct error *er
 	if (fd < 0 || ftruncate(fd, (off_t)size_bytes) < 0)
 		rc = err_set(err, err_from_errno(errno), errno, "create %s", tmp);
 	else
-		rc = run_mke2fs(tmp, err);
+		rc = run_mke2fs(tmp, journal, err);
 	if (rc == 0 && rename(tmp, path) < 0)
 		rc = err_set(err, err_from_errno(errno), errno, "create %s", path);
 	if (rc < 0)
@@ -127,28 +138,26 @@ int upper_open_private(int dir_fd, struct error *err)
 	return fd;
 }
 
-int upper_open(const char *templates_dir, int dir_fd, uint64_t size_bytes, enum upper_clone clone, struct error *err)
+/** fill() - Make the empty file fd an empty ext4 of this size. */
+static int fill(const char *templates_dir, int fd, uint64_t size_bytes, bool journal, enum upper_clone clone,
+		struct error *err)
 {
 	char path[PATH_MAX];
 	_cleanup_fd_ int template = -1;
-	_cleanup_fd_ int fd = -1;
 
-	if (snprintf(path, sizeof(path), "%s/ext4-%llu-v%d.img", templates_dir, (unsigned long long)(size_bytes >> 20),
-		     TEMPLATE_VERSION) >= (int)sizeof(path))
+	if (snprintf(path, sizeof(path), "%s/ext4%s-%llu-v%d.img", templates_dir, journal ? "j" : "",
+		     (unsigned long long)(size_bytes >> 20), TEMPLATE_VERSION) >= (int)sizeof(path))
 		return err_set(err, ERR_LIMIT, 0, "%s: path too long", templates_dir);
 	template = open(path, O_RDONLY | O_CLOEXEC);
-	if (template < 0) {
-		if (dir_make_parents(templates_dir, 0700, err) < 0 || make_template(path, size_bytes, err) < 0)
+	if (template <0) {
+		if (dir_make_parents(templates_dir, 0700, err) < 0 || make_template(path, size_bytes, journal, err) < 0)
 			return -(int)err->code;
 		template = open(path, O_RDONLY | O_CLOEXEC);
-		if (template < 0)
+		if (template <0)
 			return err_set(err, err_from_errno(errno), errno, "open %s", path);
 	}
-	fd = upper_open_private(dir_fd, err);
-	if (fd < 0)
-		return fd;
 	if (clone != UPPER_CLONE_COPY && ioctl(fd, FICLONE, template) == 0)
-		return TAKE_FD(fd);
+		return 0;
 	if (clone == UPPER_CLONE_REFLINK) {
 		err_set(err, ERR_UNSUPPORTED, errno, "the file system of MSB_HOME cannot share blocks (reflink)");
 		return err_hint(err, "use clone=auto, or keep MSB_HOME on btrfs or XFS");
@@ -158,9 +167,39 @@ int upper_open(const char *templates_dir, int dir_fd, uint64_t size_bytes, enum 
 		if (ftruncate(fd, (off_t)size_bytes) < 0)
 			return err_set(err, err_from_errno(errno), errno, "create the writable disk");
 		snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)getpid(), fd);
-		return run_mke2fs(path, err) < 0 ? -(int)err->code : TAKE_FD(fd);
+		return run_mke2fs(path, journal, err);
 	}
 	if (ftruncate(fd, (off_t)size_bytes) < 0 || copy_data(template, fd, (off_t)size_bytes) < 0)
 		return err_set(err, err_from_errno(errno), errno, "copy the template of the writable disk");
+	return 0;
+}
+
+int upper_open(const char *templates_dir, int dir_fd, uint64_t size_bytes, enum upper_clone clone, struct error *err)
+{
+	_cleanup_fd_ int fd = upper_open_private(dir_fd, err);
+
+	if (fd < 0)
+		return fd;
+	return fill(templates_dir, fd, size_bytes, false, clone, err) < 0 ? -(int)err->code : TAKE_FD(fd);
+}
+
+int upper_open_named(const char *templates_dir, int dir_fd, const char *name, uint64_t size_bytes,
+		     enum upper_clone clone, struct error *err)
+{
+	_cleanup_fd_ int fd = openat(dir_fd, name, O_RDWR | O_NOFOLLOW | O_CLOEXEC);
+	char half[64];
+
+	if (fd >= 0 || errno != ENOENT)
+		return fd >= 0 ? TAKE_FD(fd) : err_set(err, err_from_errno(errno), errno, "open the writable disk");
+	snprintf(half, sizeof(half), "%.50s.new", name);
+	fd = openat(dir_fd, half, O_RDWR | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return err_set(err, err_from_errno(errno), errno, "create the writable disk");
+	if (fill(templates_dir, fd, size_bytes, true, clone, err) < 0) {
+		unlinkat(dir_fd, half, 0);
+		return -(int)err->code;
+	}
+	if (fdatasync(fd) < 0 || renameat(dir_fd, half, dir_fd, name) < 0)
+		return err_set(err, err_from_errno(errno), errno, "create the writable disk");
 	return TAKE_FD(fd);
 }
