@@ -12,9 +12,16 @@
 #include "base/macros.h"
 #include "cli/cli.h"
 
-enum group { SANDBOXES, IMAGES, REGISTRIES, HOST, ALIAS, GROUPS };
+enum group { SANDBOXES, IMAGES, REGISTRIES, HOST, ALIAS, HIDDEN };
 
-/* One or two words; an alias is another name that help does not list. */
+static const char *const titles[] = {
+	[SANDBOXES] = "Sandboxes",
+	[IMAGES] = "Images",
+	[REGISTRIES] = "Registries",
+	[HOST] = "This host",
+};
+
+/* One or two words; an alias is another name that help does not list. Hidden ones are for programs of ours. */
 static const struct entry {
 	const char *name, *summary;
 	enum group group;
@@ -46,6 +53,8 @@ static const struct entry {
 	{ "system df", "show what takes disk space", HOST, command_system_df },
 	{ "system prune", "remove what nobody needs", HOST, command_system_prune },
 	{ "completion", "print a completion script", HOST, command_completion },
+	{ "__complete", "", HIDDEN, command_complete },
+	{ "__tables", "", HIDDEN, command_tables },
 };
 
 /* Known, not there yet: a clear answer instead of a wrong guess. */
@@ -58,13 +67,6 @@ static const char *const later[] = {
 /** top_help() - Bare msb, --help. */
 static int top_help(void)
 {
-	static const char *const titles[GROUPS] = {
-		[SANDBOXES] = "Sandboxes",
-		[IMAGES] = "Images",
-		[REGISTRIES] = "Registries",
-		[HOST] = "This host",
-	};
-
 	printf("msb runs commands in microVMs made from OCI images.\n\nUsage: msb COMMAND [OPTIONS]\n");
 	for (enum group g = SANDBOXES; g < ALIAS; g++) {
 		printf("\n%s:\n", titles[g]);
@@ -171,8 +173,31 @@ static int start(const struct entry *e, int count, char **args)
 	return e->run(count, args);
 }
 
-/** dispatch() - The command by its name; args[0] is the name. */
-static int dispatch(int count, char **args)
+bool command_info(size_t index, struct command_info *out)
+{
+	char help[] = "--help";
+	char *args[] = { help };
+	size_t i = 0;
+
+	while (i < ARRAY_LEN(commands) && (commands[i].group == HIDDEN || index--))
+		i++;
+	if (i == ARRAY_LEN(commands))
+		return false;
+	*out = (struct command_info){ .name = commands[i].name, .brief = commands[i].summary };
+	if (commands[i].group == ALIAS) {
+		for (size_t j = 0; j < ARRAY_LEN(commands) && !out->alias_of; j++)
+			if (commands[j].run == commands[i].run && commands[j].group != ALIAS)
+				out->alias_of = commands[j].name;
+	} else {
+		out->group = titles[commands[i].group];
+	}
+	describe_into(out);
+	commands[i].run(1, args);
+	describe_into(NULL);
+	return true;
+}
+
+int dispatch(int count, char **args)
 {
 	char help_word[] = "--help";
 	char *help_args[] = { count > 1 ? args[1] : NULL, help_word };

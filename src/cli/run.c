@@ -33,7 +33,7 @@ static const struct option_row rows[] = {
 	{ 0, "env-file", "FILE", "environment variables, one KEY=VALUE a line", OPTION_LIST, &o.env_files, 0, 0 },
 	{ 'w', "workdir", "DIR", "working directory in the guest", OPTION_STRING, &o.workdir, 0, 0 },
 	{ 'u', "user", "USER", "user in the guest: name, uid, name:group, uid:gid", OPTION_STRING, &o.user, 0, 0 },
-	{ 'H', "hostname", "NAME", "host name of the guest", OPTION_STRING, &o.hostname, 0, 0 },
+	{ 'H', "hostname", "HOST", "host name of the guest", OPTION_STRING, &o.hostname, 0, 0 },
 	{ 0, "shell", "PROGRAM", "shell when no command is given (/bin/sh)", OPTION_STRING, &o.shell, 0, 0 },
 	{ 0, "entrypoint", "PROGRAM", "replaces the image's ENTRYPOINT", OPTION_STRING, &o.entrypoint, 0, 0 },
 	{ 't', "tty", NULL, "give the command a terminal", OPTION_FLAG, &o.tty, 0, 0 },
@@ -41,13 +41,14 @@ static const struct option_row rows[] = {
 	{ 0, "timeout", "TIME", "end the command after 30s, 5m, 1h", OPTION_DURATION, &o.timeout, 0, 0 },
 	{ 0, "rlimit", "NAME=SOFT[:HARD]", "resource limit of the command (nofile=1024)", OPTION_LIST, &o.rlimits, 0,
 	  0 },
-	{ 0, "pull", "POLICY", "always, if-missing or never (if-missing)", OPTION_STRING, &o.pull, 0, 0 },
+	{ 0, "pull", "always|if-missing|never", "fetch the image? (if-missing)", OPTION_STRING, &o.pull, 0, 0 },
 	{ 0, "insecure", NULL, "pull: plain HTTP and unchecked certificates are good enough", OPTION_FLAG, &o.insecure,
 	  0, 0 },
 	{ 0, "ca-certs", "FILE", "pull: trust these certificates (PEM) too", OPTION_LIST, &o.ca_certs, 0, 0 },
-	{ 0, "root-disk", "SPEC", "what the sandbox writes to; see below (4G)", OPTION_STRING, &o.root_disk, 0, 0 },
+	{ 0, "root-disk", "DISK", "what the sandbox writes to; see below (4G)", OPTION_STRING, &o.root_disk, 0, 0 },
 	{ 0, "oci-upper-size", "SIZE", NULL, OPTION_SIZE, &o.upper_size, ROOT_DISK_MIB_MIN, ROOT_DISK_MIB_MAX },
-	{ 0, "hypervisor", "KIND", "auto, kvm or qemu (auto; MSB_HYPERVISOR)", OPTION_STRING, &o.hypervisor, 0, 0 },
+	{ 0, "hypervisor", "auto|kvm|qemu", "what runs the machine (auto; MSB_HYPERVISOR)", OPTION_STRING,
+	  &o.hypervisor, 0, 0 },
 	{ 'q', "quiet", NULL, "no notes", OPTION_FLAG, &o.quiet, 0, 0 },
 	/* Docker habits: what they ask for is the default here. */
 	{ 'i', "interactive", NULL, NULL, OPTION_FLAG, &o.interactive, 0, 0 },
@@ -67,7 +68,7 @@ static const struct option_row rows[] = {
 };
 
 static const struct command help = { "run", "Run a command in a fresh virtual machine made from an image.",
-				     "[OPTIONS] IMAGE [-- COMMAND...]", NULL };
+				     "[OPTIONS] IMAGE [-- COMMAND...]", root_disk_details };
 
 /** add_env() - One more entry. @option: where it came from. */
 static int add_env(struct string_list *env, const char *option, const char *entry, struct error *err)
@@ -113,26 +114,16 @@ static int choose(enum hypervisor_choice *out, struct error *err)
 	else if (strcmp(value, "qemu") == 0)
 		*out = HYPERVISOR_CHOICE_QEMU;
 	else
-		return err_set(err, ERR_USAGE, 0, "%s: \"%s\" is not auto, kvm or qemu",
-			       o.hypervisor ? "--hypervisor" : "MSB_HYPERVISOR", value);
+		return err_set(err, ERR_USAGE, 0, "MSB_HYPERVISOR: \"%s\" is not auto, kvm or qemu", value);
 	return 0;
 }
 
-/** choose_policy() - --pull. */
-static int choose_policy(enum pull_policy *out, struct error *err)
+/** policy() - --pull. */
+static enum pull_policy policy(void)
 {
-	static const char *const names[] = {
-		[PULL_IF_MISSING] = "if-missing", [PULL_ALWAYS] = "always", [PULL_NEVER] = "never"
-	};
-
-	*out = PULL_IF_MISSING;
-	for (size_t i = 0; o.pull && i < ARRAY_LEN(names); i++) {
-		if (strcmp(o.pull, names[i]) == 0) {
-			*out = (enum pull_policy)i;
-			return 0;
-		}
-	}
-	return o.pull ? err_set(err, ERR_USAGE, 0, "--pull: \"%s\" is not always, if-missing or never", o.pull) : 0;
+	if (!o.pull || strcmp(o.pull, "if-missing") == 0)
+		return PULL_IF_MISSING;
+	return strcmp(o.pull, "always") == 0 ? PULL_ALWAYS : PULL_NEVER;
 }
 
 /** choose_root() - IMAGE and what goes above it; a disk image is alone. */
@@ -298,11 +289,10 @@ int command_run(int argc, char **argv)
 		return usage_error(&err);
 	if (p.help) {
 		print_help(&help, rows, ARRAY_LEN(rows));
-		root_disk_help();
 		return 0;
 	}
 	if (check_words(&p, &err) < 0 || choose_root(p.words[0], &spec.root_disk, &err) < 0 ||
-	    choose(&spec.hypervisor, &err) < 0 || choose_policy(&spec.pull, &err) < 0)
+	    choose(&spec.hypervisor, &err) < 0)
 		return usage_error(&err);
 	if (o.tty && o.no_tty) {
 		err_set(&err, ERR_USAGE, 0, "--tty and --no-tty exclude each other");
@@ -346,6 +336,7 @@ int command_run(int argc, char **argv)
 	if (ioctl(STDIN_FILENO, TIOCGWINSZ, &w) < 0 || !w.ws_row || !w.ws_col)
 		w = (struct winsize){ .ws_row = 24, .ws_col = 80 };
 	spec.image = p.words[0];
+	spec.pull = policy();
 	spec.pull_spec = (struct pull_spec){
 		.quiet = o.quiet, .insecure = o.insecure, .ca_certs = o.ca_certs.item, .ca_cert_count = o.ca_certs.count
 	};

@@ -80,7 +80,7 @@ USAGE = [
     (["run", "", "--", "true"], "is empty"), (["run", "UPPER", "--", "true"], "UPPER"),
     (["run", IMAGE, "--", ""], "program name"), (["load", "x.tar"], "load -i x.tar"), (["load", "-i", ""], "--input"),
     (["rmi"], "which image"), (["images", "x"], "x"), (["images", "--format", "xml"], "xml"), (["doctor", "x"], "x"),
-    (["completion", "zsh"], "bash"), (["image", "rmm"], "image rm"), (["help", "nosuch"], "nosuch"),
+    (["completion", "ksh"], "ksh", "zsh"), (["completion"], "which shell"), (["image", "rmm"], "image rm"), (["help", "nosuch"], "nosuch"),
     (["--nosuch"], "--nosuch"),
     (["imagse"], "msb images"), (["exec", "x"], "not available"), (["run", "-d", IMAGE], "detach", "not available"),
 ]
