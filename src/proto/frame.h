@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * Frames between host and agent, over one vsock connection per purpose (a control connection, one per exec).
+ * Frames between host and agent, over one vsock connection per purpose (a control connection, one per command or copy).
  *
  * A frame is a 12-byte header, little endian: u32 body length, u16 type, u16 zero, u32 session; then the body.
- * Bodies of stream frames (stdin, stdout, stderr) are raw bytes, all others are CBOR (proto/message.h). The same
+ * Bodies of stream frames (stdin, stdout, stderr, data) are raw bytes, all others are CBOR (proto/message.h). The same
  * frames travel between the supervisor and the clients on its control socket. Both ends treat the other as hostile.
  */
 #ifndef MSB_PROTO_FRAME_H
@@ -35,12 +35,16 @@ enum frame_type {
 	FRAME_PING = 5,		/* host -> agent: empty; answered by FRAME_PONG */
 	FRAME_PONG = 6,
 	FRAME_CLOCK = 7,	/* host -> agent: struct msg_clock */
-	FRAME_SHUTDOWN = 8,	/* host -> agent: empty; the agent ends sessions, syncs, unmounts, powers off */
+	FRAME_SHUTDOWN = 8,	/* host -> agent: struct msg_shutdown or empty; the agent ends all, syncs, powers off */
 	FRAME_GOODBYE = 9,	/* agent -> host: empty; everything is on disk, power-off follows */
-	/* session connection */
+	FRAME_STATS = 10,	/* host -> agent: empty; answered by FRAME_STATS_REPLY */
+	FRAME_STATS_REPLY = 11, /* agent -> host: struct msg_stats */
+	/* session connection, files (see below) */
+	FRAME_DONE = 15,	/* agent -> host: struct msg_done, the answer to PUT's END; the last frame */
+	/* session connection, a command */
 	FRAME_EXEC = 16,	/* host -> agent: struct msg_exec, first frame of the connection */
 	FRAME_STARTED = 17,	/* agent -> host: struct msg_started */
-	FRAME_EXEC_FAILED = 18, /* agent -> host: struct msg_failed */
+	FRAME_EXEC_FAILED = 18, /* agent -> host: struct msg_failed; also of PUT and GET, at any point */
 	FRAME_STDIN = 19,	/* host -> agent: raw */
 	FRAME_STDIN_EOF = 20,	/* host -> agent: empty */
 	FRAME_STDOUT = 21,	/* agent -> host: raw (all output when a pty is used) */
@@ -49,6 +53,16 @@ enum frame_type {
 	FRAME_SIGNAL = 24,	/* host -> agent: struct msg_signal, to the process group */
 	FRAME_EXITED = 25,	/* agent -> host: struct msg_exited, last frame of the connection */
 	FRAME_STDIN_TAKEN = 26, /* agent -> host: struct msg_taken, opens the window for so many bytes */
+	/*
+	 * session connection, files: PUT (host to guest) or GET (guest to host) is the first frame. Then, from the
+	 * host or from the agent: an ENTRY for what is copied, which comes first, and for all below it, depth first,
+	 * a folder before what is in it; DATA after the ENTRY of a file, as many as it takes; END.
+	 */
+	FRAME_PUT = 27,		/* host -> agent: struct msg_put */
+	FRAME_GET = 28,		/* host -> agent: struct msg_get */
+	FRAME_ENTRY = 29,	/* struct msg_entry */
+	FRAME_DATA = 30,	/* raw, at most FRAME_STREAM_MAX */
+	FRAME_END = 31,		/* empty; of GET the last frame of the connection */
 	/* supervisor and its client, never on vsock */
 	FRAME_SANDBOX_READY = 32,  /* supervisor -> client: empty; the session socket is joined to the guest */
 	FRAME_SANDBOX_FAILED = 33, /* supervisor -> client: struct msg_failed; the sandbox ends */

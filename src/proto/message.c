@@ -5,6 +5,7 @@
  */
 #include "proto/message.h"
 
+#include <limits.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -21,7 +22,7 @@ const char *const msg_rlimit_names[MSG_RLIMIT_NAMES] = {
 	[RLIMIT_RTTIME] = "rttime",
 };
 
-enum field_kind { FIELD_UINT, FIELD_BOOL, FIELD_STRING, FIELD_STRINGS, FIELD_RLIMITS };
+enum field_kind { FIELD_UINT, FIELD_BOOL, FIELD_STRING, FIELD_STRINGS, FIELD_RLIMITS, FIELD_MOUNTS };
 
 struct field {
 	uint64_t key;
@@ -40,7 +41,10 @@ static const struct field boot_fields[] = {
 	FIELD(msg_boot, upper_bytes, 3, FIELD_UINT),	FIELD(msg_boot, tmp_bytes, 4, FIELD_UINT),
 	FIELD(msg_boot, realtime_ns, 5, FIELD_UINT),	FIELD(msg_boot, user, 6, FIELD_STRING),
 	FIELD(msg_boot, workdir, 7, FIELD_STRING),	FIELD(msg_boot, env, 8, FIELD_STRINGS),
-	FIELD(msg_boot, root, 9, FIELD_UINT),
+	FIELD(msg_boot, root, 9, FIELD_UINT),		FIELD(msg_boot, tmpfs_count, 10, FIELD_MOUNTS),
+	FIELD(msg_boot, restricted, 11, FIELD_BOOL),	FIELD(msg_boot, init, 12, FIELD_STRING),
+	FIELD(msg_boot, init_args, 13, FIELD_STRINGS),	FIELD(msg_boot, init_env, 14, FIELD_STRINGS),
+	FIELD(msg_boot, mkdirs, 15, FIELD_STRINGS),	FIELD(msg_boot, removes, 16, FIELD_STRINGS),
 };
 static const struct field ready_fields[] = {
 	FIELD(msg_ready, uid, 1, FIELD_UINT),
@@ -70,6 +74,31 @@ static const struct field clock_fields[] = { FIELD(msg_clock, realtime_ns, 1, FI
 static const struct field exited_fields[] = {
 	FIELD(msg_exited, signaled, 1, FIELD_BOOL),
 	FIELD(msg_exited, code, 2, FIELD_UINT),
+	FIELD(msg_exited, oom, 3, FIELD_BOOL),
+};
+static const struct field shutdown_fields[] = { FIELD(msg_shutdown, grace_ms, 1, FIELD_UINT) };
+static const struct field stats_fields[] = {
+	FIELD(msg_stats, memory_total, 1, FIELD_UINT), FIELD(msg_stats, memory_available, 2, FIELD_UINT),
+	FIELD(msg_stats, upper_total, 3, FIELD_UINT),  FIELD(msg_stats, upper_free, 4, FIELD_UINT),
+	FIELD(msg_stats, oom_kills, 5, FIELD_UINT),    FIELD(msg_stats, cpu_ns, 6, FIELD_UINT),
+	FIELD(msg_stats, processes, 7, FIELD_UINT),
+};
+static const struct field put_fields[] = {
+	FIELD(msg_put, path, 1, FIELD_STRING),
+	FIELD(msg_put, name, 2, FIELD_STRING),
+	FIELD(msg_put, user, 3, FIELD_BOOL),
+};
+static const struct field get_fields[] = { FIELD(msg_get, path, 1, FIELD_STRING) };
+static const struct field entry_fields[] = {
+	FIELD(msg_entry, path, 1, FIELD_STRING),    FIELD(msg_entry, type, 2, FIELD_UINT),
+	FIELD(msg_entry, mode, 3, FIELD_UINT),	    FIELD(msg_entry, has_owner, 4, FIELD_BOOL),
+	FIELD(msg_entry, uid, 5, FIELD_UINT),	    FIELD(msg_entry, gid, 6, FIELD_UINT),
+	FIELD(msg_entry, mtime_ns, 7, FIELD_UINT),  FIELD(msg_entry, size, 8, FIELD_UINT),
+	FIELD(msg_entry, target, 9, FIELD_STRING),
+};
+static const struct field done_fields[] = {
+	FIELD(msg_done, entries, 1, FIELD_UINT),
+	FIELD(msg_done, bytes, 2, FIELD_UINT),
 };
 
 /** put_rlimits() - An array of [resource, soft, hard]. */
@@ -81,6 +110,22 @@ static bool put_rlimits(struct buf *out, const struct msg_exec *m)
 		ok = cbor_put_head(out, CBOR_ARRAY, 3) && cbor_put_head(out, CBOR_UINT, m->rlimits[i].resource) &&
 		     cbor_put_head(out, CBOR_UINT, m->rlimits[i].soft) &&
 		     cbor_put_head(out, CBOR_UINT, m->rlimits[i].hard);
+	return ok;
+}
+
+/** put_mounts() - An array of [path, bytes, mode, read_only, noexec, nosuid, nodev]. */
+static bool put_mounts(struct buf *out, const struct msg_boot *m)
+{
+	bool ok = m->tmpfs_count <= MSG_MOUNTS_MAX && cbor_put_head(out, CBOR_ARRAY, m->tmpfs_count);
+
+	for (uint32_t i = 0; ok && i < m->tmpfs_count; i++) {
+		const struct msg_mount *t = &m->tmpfs[i];
+
+		ok = cbor_put_head(out, CBOR_ARRAY, 7) && cbor_put_string(out, t->path) &&
+		     cbor_put_head(out, CBOR_UINT, t->bytes) && cbor_put_head(out, CBOR_UINT, t->mode) &&
+		     cbor_put_bool(out, t->read_only) && cbor_put_bool(out, t->noexec) &&
+		     cbor_put_bool(out, t->nosuid) && cbor_put_bool(out, t->nodev);
+	}
 	return ok;
 }
 
@@ -105,6 +150,8 @@ static bool put_field(struct buf *out, const struct field *f, const void *m)
 		return ok;
 	case FIELD_RLIMITS:
 		return ok && put_rlimits(out, m);
+	case FIELD_MOUNTS:
+		return ok && put_mounts(out, m);
 	}
 	return false;
 }
@@ -147,6 +194,27 @@ static void get_rlimits(struct reader *r, struct msg_exec *m)
 	}
 }
 
+/** get_mounts() - See put_mounts(). */
+static void get_mounts(struct reader *r, struct msg_boot *m)
+{
+	uint64_t n = cbor_head(r, CBOR_ARRAY);
+
+	r->failed |= n > MSG_MOUNTS_MAX;
+	for (uint64_t i = 0; i < n && !r->failed; i++) {
+		struct msg_mount *t = &m->tmpfs[i];
+
+		r->failed |= cbor_head(r, CBOR_ARRAY) != 7;
+		t->path = cbor_string(r);
+		t->bytes = cbor_head(r, CBOR_UINT);
+		t->mode = cbor_head(r, CBOR_UINT);
+		t->read_only = cbor_bool(r);
+		t->noexec = cbor_bool(r);
+		t->nosuid = cbor_bool(r);
+		t->nodev = cbor_bool(r);
+		m->tmpfs_count++;
+	}
+}
+
 /** get_field() - One value into its place. */
 static void get_field(struct reader *r, const struct field *f, void *m)
 {
@@ -172,6 +240,9 @@ static void get_field(struct reader *r, const struct field *f, void *m)
 		break;
 	case FIELD_RLIMITS:
 		get_rlimits(r, m);
+		break;
+	case FIELD_MOUNTS:
+		get_mounts(r, m);
 		break;
 	}
 }
@@ -220,3 +291,28 @@ MESSAGE(signal)
 MESSAGE(taken)
 MESSAGE(clock)
 MESSAGE(exited)
+MESSAGE(shutdown)
+MESSAGE(stats)
+MESSAGE(put)
+MESSAGE(get)
+MESSAGE(entry)
+MESSAGE(done)
+
+bool msg_entry_path_ok(const char *path)
+{
+	unsigned int depth = 0;
+
+	if (!*path)
+		return true;
+	for (;; path++) {
+		size_t n = strcspn(path, "/");
+
+		if (n == 0 || n > NAME_MAX || (n == 1 && path[0] == '.') || (n == 2 && memcmp(path, "..", 2) == 0))
+			return false;
+		path += n;
+		if (!*path)
+			return true;
+		if (++depth == MSG_ENTRY_DEPTH_MAX)
+			return false;
+	}
+}

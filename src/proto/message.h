@@ -18,6 +18,7 @@
 #define MSG_STRINGS_MAX 4096	/* argv or env entries in one message */
 #define MSG_RLIMITS_MAX 16
 #define MSG_HOSTNAME_MAX 64
+#define MSG_MOUNTS_MAX 16
 
 struct msg_strings {
 	uint32_t count;
@@ -36,6 +37,14 @@ struct msg_hello {
 enum msg_root { MSG_ROOT_OVERLAY = 0, MSG_ROOT_DISK = 1, MSG_ROOT_FLAT = 2 };
 enum msg_upper { MSG_UPPER_TMPFS = 0, MSG_UPPER_EXT4 = 1 };
 
+/** A tmpfs of the user's. */
+struct msg_mount {
+	const char *path;	  /* absolute; parents are made */
+	uint64_t bytes;		  /* 0: half the memory */
+	uint64_t mode;		  /* 0: 01777 */
+	bool read_only, noexec, nosuid, nodev;
+};
+
 /** Everything the agent knows of the sandbox; it has no other source of configuration. */
 struct msg_boot {
 	const char *hostname;	  /* <= MSG_HOSTNAME_MAX */
@@ -47,6 +56,12 @@ struct msg_boot {
 	const char *workdir;	  /* default working directory; must exist; NULL: / */
 	struct msg_strings env;	  /* default environment, "KEY=VALUE" */
 	uint64_t root;		  /* enum msg_root; upper and upper_bytes matter to an overlay only */
+	uint32_t tmpfs_count;
+	struct msg_mount tmpfs[MSG_MOUNTS_MAX]; /* one at /tmp takes the place of the implicit one */
+	bool restricted;	  /* sessions: no_new_privs, no CAP_SYS_ADMIN; tmpfs: nosuid, nodev */
+	const char *init;	  /* who becomes PID 1: absolute path, or "auto"; NULL: the agent stays it */
+	struct msg_strings init_args, init_env;
+	struct msg_strings mkdirs, removes; /* absolute paths; done in this order before anything starts; idempotent */
 };
 
 struct msg_ready {
@@ -105,7 +120,54 @@ struct msg_clock { uint64_t realtime_ns; };
 struct msg_exited {
 	bool signaled;
 	uint64_t code;		  /* exit status 0..255, or the signal's number */
+	bool oom;		  /* it, or one of its processes, was killed because the guest's memory ran out */
 };
+
+/** How long processes may take to end after SIGTERM; then SIGKILL. The agent does not wait longer than they need. */
+struct msg_shutdown { uint64_t grace_ms; };
+
+/** The guest's own figures. */
+struct msg_stats {
+	uint64_t memory_total, memory_available; /* bytes */
+	uint64_t upper_total, upper_free;	 /* bytes of the writable disk; 0 when there is none */
+	uint64_t oom_kills;			 /* since boot */
+	uint64_t cpu_ns;			 /* used by all CPUs since boot, user and system */
+	uint64_t processes;			 /* but the agent's */
+};
+
+/** Copy to the guest: the entries that follow. */
+struct msg_put {
+	const char *path;	  /* absolute */
+	const char *name;	  /* where path is a folder or ends in '/', path/name is made; NULL: always path */
+	bool user;		  /* what is made belongs to the sandbox's default user; false: to root */
+};
+
+/** Copy from the guest: a symbolic link at the end of the path is itself what is copied. */
+struct msg_get {
+	const char *path;	  /* absolute */
+};
+
+enum msg_entry_type { MSG_ENTRY_FILE = 0, MSG_ENTRY_DIR, MSG_ENTRY_SYMLINK, MSG_ENTRY_TYPE_COUNT };
+
+#define MSG_ENTRY_DEPTH_MAX 128	      /* folders above an entry */
+#define MSG_ENTRY_SIZE_UNKNOWN UINT64_MAX /* a file whose size only its end tells, as in /proc */
+
+struct msg_entry {
+	const char *path;	  /* below what is copied, "a/b" without "." and ".."; "": that itself */
+	uint64_t type;		  /* enum msg_entry_type */
+	uint64_t mode;		  /* 07777 */
+	bool has_owner;
+	uint64_t uid, gid;
+	uint64_t mtime_ns;	  /* since 1970; 0: now */
+	uint64_t size;		  /* of a file: at most so many bytes of DATA follow */
+	const char *target;	  /* of a symbolic link */
+};
+
+/** What was written. */
+struct msg_done { uint64_t entries, bytes; };
+
+/** msg_entry_path_ok() - Is this a path that an entry may have? */
+bool msg_entry_path_ok(const char *path);
 
 /* Encoders append one body to out; false when it does not fit (out->failed). */
 bool msg_encode_hello(struct buf *out, const struct msg_hello *m);
@@ -119,6 +181,12 @@ bool msg_encode_signal(struct buf *out, const struct msg_signal *m);
 bool msg_encode_taken(struct buf *out, const struct msg_taken *m);
 bool msg_encode_clock(struct buf *out, const struct msg_clock *m);
 bool msg_encode_exited(struct buf *out, const struct msg_exited *m);
+bool msg_encode_shutdown(struct buf *out, const struct msg_shutdown *m);
+bool msg_encode_stats(struct buf *out, const struct msg_stats *m);
+bool msg_encode_put(struct buf *out, const struct msg_put *m);
+bool msg_encode_get(struct buf *out, const struct msg_get *m);
+bool msg_encode_entry(struct buf *out, const struct msg_entry *m);
+bool msg_encode_done(struct buf *out, const struct msg_done *m);
 
 /* Decoders fill *m (zeroed first) from a whole body; false when it is not exactly one valid message. */
 bool msg_decode_hello(const uint8_t *p, size_t n, struct msg_hello *m);
@@ -132,5 +200,11 @@ bool msg_decode_signal(const uint8_t *p, size_t n, struct msg_signal *m);
 bool msg_decode_taken(const uint8_t *p, size_t n, struct msg_taken *m);
 bool msg_decode_clock(const uint8_t *p, size_t n, struct msg_clock *m);
 bool msg_decode_exited(const uint8_t *p, size_t n, struct msg_exited *m);
+bool msg_decode_shutdown(const uint8_t *p, size_t n, struct msg_shutdown *m);
+bool msg_decode_stats(const uint8_t *p, size_t n, struct msg_stats *m);
+bool msg_decode_put(const uint8_t *p, size_t n, struct msg_put *m);
+bool msg_decode_get(const uint8_t *p, size_t n, struct msg_get *m);
+bool msg_decode_entry(const uint8_t *p, size_t n, struct msg_entry *m);
+bool msg_decode_done(const uint8_t *p, size_t n, struct msg_done *m);
 
 #endif

@@ -4,6 +4,7 @@
  * The first byte chooses the message, the rest is its body. What decodes has its strings in the input, is encoded
  * again, decodes again, and is encoded to the same bytes from then on.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,6 +28,18 @@ static void inside_all(const struct msg_strings *list, const uint8_t *p, size_t 
 			abort();
 		inside(list->item[i], p, n);
 	}
+}
+
+/** check_path() - A path that is let through has no way up and no empty name. */
+static void check_path(const char *path)
+{
+	char slashed[4096];
+
+	if (!path || !msg_entry_path_ok(path) || !*path ||
+	    snprintf(slashed, sizeof(slashed), "/%s/", path) >= (int)sizeof(slashed))
+		return;
+	if (strstr(slashed, "/../") || strstr(slashed, "/./") || strstr(slashed, "//"))
+		abort();
 }
 
 #define TRIP(name)                                                                                                     \
@@ -56,6 +69,12 @@ TRIP(signal)
 TRIP(taken)
 TRIP(clock)
 TRIP(exited)
+TRIP(shutdown)
+TRIP(stats)
+TRIP(put)
+TRIP(get)
+TRIP(entry)
+TRIP(done)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
@@ -63,7 +82,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	const struct msg_boot *boot;
 	const struct msg_failed *failed;
 	const struct msg_exec *exec;
-	unsigned int kind = n ? data[0] % 11 : 0;
+	const struct msg_put *put;
+	const struct msg_get *get;
+	const struct msg_entry *entry;
+	unsigned int kind = n ? data[0] % 17 : 0;
 
 	if (n == 0)
 		return 0;
@@ -77,6 +99,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 			inside(boot->user, data, n);
 			inside(boot->workdir, data, n);
 			inside_all(&boot->env, data, n);
+			inside(boot->init, data, n);
+			inside_all(&boot->init_args, data, n);
+			inside_all(&boot->init_env, data, n);
+			inside_all(&boot->mkdirs, data, n);
+			inside_all(&boot->removes, data, n);
+			if (boot->tmpfs_count > MSG_MOUNTS_MAX)
+				abort();
+			for (uint32_t i = 0; i < boot->tmpfs_count; i++)
+				inside(boot->tmpfs[i].path, data, n);
 		}
 		break;
 	case 1:
@@ -114,8 +145,37 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	case 9:
 		trip_exited(data, n);
 		break;
-	default:
+	case 10:
 		trip_taken(data, n);
+		break;
+	case 11:
+		trip_shutdown(data, n);
+		break;
+	case 12:
+		trip_stats(data, n);
+		break;
+	case 13:
+		put = trip_put(data, n);
+		if (put) {
+			inside(put->path, data, n);
+			inside(put->name, data, n);
+		}
+		break;
+	case 14:
+		get = trip_get(data, n);
+		if (get)
+			inside(get->path, data, n);
+		break;
+	case 15:
+		entry = trip_entry(data, n);
+		if (entry) {
+			inside(entry->path, data, n);
+			inside(entry->target, data, n);
+			check_path(entry->path);
+		}
+		break;
+	default:
+		trip_done(data, n);
 	}
 	return 0;
 }

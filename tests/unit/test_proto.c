@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include <limits.h>
 #include <string.h>
 
 #include "base/macros.h"
@@ -105,7 +106,13 @@ static void boot_round_trip(void **state)
 
 	(void)state;
 	boot_in = (struct msg_boot){ .hostname = "box", .upper = MSG_UPPER_EXT4, .tmp_bytes = 1 << 20,
-				     .realtime_ns = UINT64_MAX, .env = { .count = 2, .item = { "A=1", "B=2" } } };
+				     .realtime_ns = UINT64_MAX, .env = { .count = 2, .item = { "A=1", "B=2" } },
+				     .tmpfs_count = 2,
+				     .tmpfs = { { .path = "/a", .bytes = 1, .mode = 01700, .read_only = true },
+						{ .path = "/b", .noexec = true, .nodev = true } },
+				     .restricted = true, .init = "auto", .init_args = { 1, { "--x" } },
+				     .init_env = { 1, { "I=1" } }, .mkdirs = { 2, { "/m", "/n/o" } },
+				     .removes = { 1, { "/r" } } };
 	assert_true(msg_encode_boot(&b, &boot_in));
 	assert_true(msg_decode_boot(b.data, b.len, &boot_out));
 	assert_string_equal(boot_out.hostname, "box");
@@ -114,6 +121,29 @@ static void boot_round_trip(void **state)
 	assert_null(boot_out.user);
 	assert_null(boot_out.workdir);
 	assert_string_equal(boot_out.env.item[1], "B=2");
+	assert_int_equal(boot_out.tmpfs_count, 2);
+	assert_string_equal(boot_out.tmpfs[0].path, "/a");
+	assert_int_equal(boot_out.tmpfs[0].mode, 01700);
+	assert_true(boot_out.tmpfs[0].read_only && !boot_out.tmpfs[0].noexec && !boot_out.tmpfs[0].nodev);
+	assert_true(!boot_out.tmpfs[1].read_only && boot_out.tmpfs[1].noexec && boot_out.tmpfs[1].nodev);
+	assert_true(boot_out.restricted);
+	assert_string_equal(boot_out.init, "auto");
+	assert_string_equal(boot_out.init_args.item[0], "--x");
+	assert_string_equal(boot_out.init_env.item[0], "I=1");
+	assert_string_equal(boot_out.mkdirs.item[1], "/n/o");
+	assert_string_equal(boot_out.removes.item[0], "/r");
+	for (size_t n = 0; n < b.len; n++)
+		assert_false(msg_decode_boot(b.data, n, &boot_out));
+	boot_in.tmpfs_count = MSG_MOUNTS_MAX + 1;
+	b.len = 0;
+	assert_false(msg_encode_boot(&b, &boot_in));
+	b.len = 0;
+	cbor_put_head(&b, CBOR_MAP, 1);
+	cbor_put_head(&b, CBOR_UINT, 10);
+	cbor_put_head(&b, CBOR_ARRAY, MSG_MOUNTS_MAX + 1);
+	for (size_t i = 0; i <= MSG_MOUNTS_MAX; i++)
+		buf_append(&b, "\x87\x42/\0\0\0\xf4\xf4\xf4\xf4", 10);
+	assert_false(msg_decode_boot(b.data, b.len, &boot_out));
 	buf_free(&b);
 }
 
@@ -129,6 +159,8 @@ static void small_messages_round_trip(void **state)
 	struct msg_taken taken;
 	struct msg_clock clock;
 	struct msg_exited end;
+	struct msg_shutdown stop;
+	struct msg_stats stats;
 
 	(void)state;
 #define TRIP(kind, var, ...)                                                                                           \
@@ -155,9 +187,63 @@ static void small_messages_round_trip(void **state)
 	assert_int_equal(sig.number, 15);
 	TRIP(clock, clock, .realtime_ns = 4294967296);
 	assert_true(clock.realtime_ns == 4294967296);
-	TRIP(exited, end, .signaled = true, .code = 9);
-	assert_true(end.signaled);
+	TRIP(exited, end, .signaled = true, .code = 9, .oom = true);
+	assert_true(end.signaled && end.oom);
+	TRIP(shutdown, stop, .grace_ms = 10000);
+	assert_int_equal(stop.grace_ms, 10000);
+	TRIP(stats, stats, .memory_total = 1ULL << 40, .upper_free = 7, .processes = 3);
+	assert_true(stats.memory_total == 1ULL << 40 && stats.upper_free == 7 && stats.processes == 3);
 	buf_free(&b);
+}
+
+static void file_messages_round_trip(void **state)
+{
+	struct buf b = BUF_INIT(4096);
+	struct msg_put put;
+	struct msg_get get;
+	struct msg_entry entry;
+	struct msg_done done;
+
+	(void)state;
+	TRIP(put, put, .path = "/tmp/", .name = "a", .user = true);
+	assert_string_equal(put.name, "a");
+	assert_true(put.user);
+	TRIP(get, get, .path = "/etc");
+	assert_string_equal(get.path, "/etc");
+	TRIP(entry, entry, .path = "", .type = MSG_ENTRY_SYMLINK, .mode = 07777, .has_owner = true, .uid = 1, .gid = 2,
+	     .mtime_ns = 3, .size = MSG_ENTRY_SIZE_UNKNOWN, .target = "../x");
+	assert_string_equal(entry.path, "");
+	assert_string_equal(entry.target, "../x");
+	assert_true(entry.type == MSG_ENTRY_SYMLINK && entry.mode == 07777 && entry.has_owner && entry.gid == 2);
+	assert_true(entry.size == UINT64_MAX);
+	TRIP(done, done, .entries = 2, .bytes = 1ULL << 33);
+	assert_true(done.bytes == 1ULL << 33);
+	buf_free(&b);
+}
+
+static void entry_paths(void **state)
+{
+	static const char *const good[] = { "", "a", "a/b", "..a/b..", ".a", "a/...", "a b/\xff" };
+	static const char *const bad[] = { "/", "/a", "a/", "a//b", ".", "..", "a/..", "../a", "a/./b", "./a" };
+	char deep[4 * MSG_ENTRY_DEPTH_MAX] = "", name[NAME_MAX + 2];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(good); i++)
+		assert_true(msg_entry_path_ok(good[i]));
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+		assert_false(msg_entry_path_ok(bad[i]));
+	memset(name, 'x', sizeof(name));
+	name[NAME_MAX + 1] = '\0';
+	assert_false(msg_entry_path_ok(name));
+	name[NAME_MAX] = '\0';
+	assert_true(msg_entry_path_ok(name));
+	for (size_t i = 0; i <= MSG_ENTRY_DEPTH_MAX; i++)
+		memcpy(deep + 2 * i, "d/", 3);
+	deep[2 * MSG_ENTRY_DEPTH_MAX - 1] = '\0'; /* so many names: one folder less above the last */
+	assert_true(msg_entry_path_ok(deep));
+	deep[2 * MSG_ENTRY_DEPTH_MAX - 1] = '/';
+	deep[2 * MSG_ENTRY_DEPTH_MAX + 1] = '\0';
+	assert_false(msg_entry_path_ok(deep));
 }
 
 static void every_truncation_and_tail_fails(void **state)
@@ -277,6 +363,8 @@ int main(void)
 		cmocka_unit_test(exec_round_trip),
 		cmocka_unit_test(boot_round_trip),
 		cmocka_unit_test(small_messages_round_trip),
+		cmocka_unit_test(file_messages_round_trip),
+		cmocka_unit_test(entry_paths),
 		cmocka_unit_test(every_truncation_and_tail_fails),
 		cmocka_unit_test(strictness),
 		cmocka_unit_test(unknown_keys),
