@@ -28,7 +28,7 @@ mutants: all
 bench: all
 	@bash tests/bench/run.sh
 
-# One line of an issue's list: make show N=01.3 (01.1 to 01.6, 01.speed, 01.bad)
+# One line of an issue's list: make show N=01.3 (01.1 to 01.6, 01.speed, 01.bad; 02.1 to 02.5, 02.bad)
 show: all
 	@bash scripts/show.sh "$(N)"
 

@@ -133,6 +133,7 @@ def test_no_archive(fresh, path):
     complaint(fresh("load", "-i", path), 1, path)
 
 
+@pytest.mark.show_02_bad
 @pytest.mark.parametrize("where", [1, 511, 512, 1000, 100_000, -2_000_000, -100_000])
 def test_truncated_archive(fresh, archive, tmp_path, where):
     data = archive.read_bytes()
@@ -147,6 +148,7 @@ def test_truncated_archive(fresh, archive, tmp_path, where):
 FILES = archives.layer(("a", {}, b"hello" * 2000))
 
 
+@pytest.mark.show_02_bad
 @pytest.mark.parametrize("make", [
     lambda p: archives.oci(p, FILES, named="0" * 64),
     lambda p: archives.oci(p, FILES, diff_id="0" * 64),
@@ -158,6 +160,7 @@ def test_wrong_digest_or_blob(fresh, tmp_path, make):
     complaint(fresh("load", "-i", bad), 1, bad, "again")
 
 
+@pytest.mark.show_02_bad
 @pytest.mark.parametrize("members,words", [
     ({"x": b"1"}, "manifest.json"), ({"manifest.json": b"[{"}, "manifest.json"), ({"manifest.json": b"[]"}, "no image"),
     ({"manifest.json": b'[{"Config":"c"}]'}, "no c"), ({"index.json": b"{}"}, "no image"),
@@ -170,6 +173,7 @@ def test_manifests(fresh, tmp_path, members, words):
 LINK, HARD = tarfile.SYMTYPE, tarfile.LNKTYPE
 
 
+@pytest.mark.show_02_bad
 @pytest.mark.parametrize("entries,words", [
     ([("../escaped", {}, b"x")], "../escaped"), ([("a/../../escaped", {}, b"x")], "a/../../escaped"),
     ([("x", {"type": HARD, "linkname": "../../../etc/passwd"}, None)], "../../../etc/passwd"),
@@ -183,6 +187,7 @@ def test_layers_that_reach_out(fresh, tmp_path, entries, words):
     assert not list(tmp_path.parent.rglob("escaped"))
 
 
+@pytest.mark.show_02_bad
 def test_absolute_paths_and_links_as_ancestors_stay_inside(tmp_path, request):
     """They name places of the image: a link as an ancestor leads to a place in it, never to the host's."""
     outside = pathlib.Path(tempfile.mkdtemp(dir="/var/tmp"))  # the guest's /tmp is a file system of its own
@@ -198,6 +203,7 @@ def test_absolute_paths_and_links_as_ancestors_stay_inside(tmp_path, request):
     assert not list(outside.iterdir())
 
 
+@pytest.mark.show_02_bad
 def test_bombs_are_stopped_quickly(fresh, tmp_path):
     zeroes = gzip.compress(bytes(64 * MIB), mtime=0)
     outer = tmp_path / "outer.tar.gz"
@@ -219,6 +225,7 @@ def test_bombs_are_stopped_quickly(fresh, tmp_path):
         complaint(fresh("load", stdin=endless), 1, "not a tar")
 
 
+@pytest.mark.show_02_bad
 def test_archive_with_no_end_behind_it(tmp_path, archive):
     """What follows the end is not waited for."""
     start = time.monotonic()

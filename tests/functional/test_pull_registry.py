@@ -395,7 +395,7 @@ def hub(msb):
         yield p
 
 
-@pytest.mark.bad_input
+@pytest.mark.show_02_bad
 def test_misspelt(msb, hub):
     private = "A private one: msb registry login docker.io -u USER"
     msb.says(1, error("docker.io/library/pyhton:3.12", "Docker Hub has no such repository, or it is private (asked anonymously)",
@@ -406,7 +406,7 @@ def test_misspelt(msb, hub):
                       "did you mean python:3.12?"), "pull", "--insecure", "python:3.13")
 
 
-@pytest.mark.bad_input
+@pytest.mark.show_02_bad
 def test_misspelt_with_a_mirror(msb, hub):
     """What the mirror said is told too, and what it has is as good a hint."""
     with Peer() as mirror:
@@ -420,7 +420,7 @@ def test_misspelt_with_a_mirror(msb, hub):
                  "pull", "--insecure", "pyhton:3.12")
 
 
-@pytest.mark.bad_input
+@pytest.mark.show_02_bad
 @pytest.mark.parametrize("typed,what,hint", [
     ("Python:3.12", "the name must be lower-case letters, digits, and . _ - / between them", "did you mean python:3.12?"),
     ("ghcr.io/Owner/App:V1", "the name must be lower-case letters, digits, and . _ - / between them", "did you mean ghcr.io/owner/app:V1?"),
@@ -432,7 +432,7 @@ def test_no_reference(msb, typed, what, hint):
         msb.says(2, [f'error: image "{typed}": {what}', f"→ {hint}"], command, typed)
 
 
-@pytest.mark.bad_input
+@pytest.mark.show_02_bad
 def test_no_registry(msb, peer):
     """Web servers, refusals, manifests that are none: each names what was asked for, and a way on."""
     host, app = peer.host, peer.app
@@ -460,7 +460,7 @@ def test_no_registry(msb, peer):
     assert msb("images", "-q").stdout == b""
 
 
-@pytest.mark.bad_input
+@pytest.mark.show_02_bad
 def test_mirror_that_is_down(msb, peer):
     """Tried first, told, and passed over."""
     kept, port = refused_port()
@@ -473,7 +473,7 @@ def test_mirror_that_is_down(msb, peer):
                             f"did you mean {peer.host}/team/app:1?")], "pull", f"{peer.host}/team/app:2")
 
 
-@pytest.mark.bad_input
+@pytest.mark.show_02_bad
 def test_configuration(msb, peer):
     path = msb.home / "config.json"
     correct = "→ correct that file; MSB_CONFIG_PATH can name another"

@@ -278,6 +278,7 @@ def test_tokens(home):
         assert "without a usable token" in ask(home, ref, HEAD, "1").text
 
 
+@pytest.mark.show_02_bad
 def test_token_server_in_clear(home):
     """A password does not go to a token server without TLS, only because a registry names it."""
     with Peer() as p:
@@ -528,6 +529,7 @@ def test_hub_refuses(home):
         assert got.code == "limit" and "21600 s" in got.text and "msb registry login docker.io -u USER" in got.hint
 
 
+@pytest.mark.show_02_bad
 def test_config_bad(home):
     (home / "config.json").write_text('{\n"registries": {\n"hosts": }}')
     with Serve(home, "a/b:1") as serve:  # every request is answered, on stderr is nothing
@@ -577,6 +579,7 @@ def test_back_pressure(home, peer):
     assert most["RssAnon"] < 8 << 10 and most["VmHWM"] < 24 << 10
 
 
+@pytest.mark.show_02_bad
 def test_confined(home, peer):
     """Once it serves: no new privileges, a filter, no core, not dumpable; as root another identity."""
     with Serve(home, f"{peer.host}/team/app:1.0") as serve:
