@@ -42,7 +42,7 @@ struct parsed {
 
 struct command {
 	const char *name, *summary, *usage;
-	int (*run)(int argc, char **argv);
+	const char *more; /* behind the options; NULL: nothing */
 };
 
 /** set_command() - The command that runs, for hints. Kept. */

@@ -50,9 +50,10 @@ static const struct entry {
 
 /* Known, not there yet: a clear answer instead of a wrong guess. */
 static const char *const later[] = {
-	"create", "start", "stop", "restart", "rm", "remove", "exec", "shell", "ls", "list", "ps", "status", "inspect",
-	"metrics", "logs", "cp", "copy", "modify", "mod", "ping", "touch", "volume", "vol", "snapshot", "snap", "ssh",
-	"install", "uninstall", "self", "update", "upgrade", "context", "ctx", "build", "push",
+	"create",    "start", "stop",	"restart", "rm",      "remove",	  "exec",  "shell", "ls",
+	"list",	     "ps",    "status", "inspect", "metrics", "logs",	  "cp",	   "copy",  "modify",
+	"mod",	     "ping",  "touch",	"volume",  "vol",     "snapshot", "snap",  "ssh",   "install",
+	"uninstall", "self",  "update", "upgrade", "context", "ctx",	  "build", "push",
 };
 
 /** top_help() - Bare msb, --help. */
@@ -175,7 +176,8 @@ static int start(const struct entry *e, int count, char **args)
 static int dispatch(int count, char **args)
 {
 	char help_word[] = "--help";
-	char *help_args[] = { count > 1 ? args[1] : NULL, help_word };
+	char *help_args[3];
+	int words = count > 2 && is_group(args[1]) ? 2 : 1; /* of the command that help is asked for */
 
 	if (count < 1 || is(args[0], "--help", "-h") || (strcmp(args[0], "help") == 0 && count == 1))
 		return top_help();
@@ -183,8 +185,11 @@ static int dispatch(int count, char **args)
 		printf("msb %s\n", MSB_VERSION);
 		return 0;
 	}
-	if (strcmp(args[0], "help") == 0)
-		return help_args[0][0] == '-' ? top_help() : dispatch(2, help_args);
+	if (strcmp(args[0], "help") == 0) {
+		memcpy(help_args, args + 1, (size_t)words * sizeof(*args));
+		help_args[words] = help_word;
+		return args[1][0] == '-' ? top_help() : dispatch(words + 1, help_args);
+	}
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
 		const char *second = second_word(commands[i].name, args[0]);
 

@@ -178,8 +178,8 @@ int parse_options(const struct option_row *rows, size_t count, size_t max_words,
 			out->words[out->word_count++] = a;
 			continue;
 		}
-		rc = a[1] == '-' ? long_option(rows, count, a + 2, argv, argc, &i, err) :
-				   short_options(rows, count, a + 1, argv, argc, &i, err);
+		rc = a[1] == '-' ? long_option(rows, count, a + 2, argv, argc, &i, err)
+				 : short_options(rows, count, a + 1, argv, argc, &i, err);
 		if (rc < 0)
 			return rc;
 	}
@@ -201,4 +201,6 @@ void print_help(const struct command *c, const struct option_row *rows, size_t c
 			 rows[i].value_name ? " " : "", rows[i].value_name ? rows[i].value_name : "");
 		printf("  %-28s  %s\n", left, rows[i].help);
 	}
+	if (c->more)
+		printf("\n%s\n", c->more);
 }

@@ -32,13 +32,18 @@ int command_pull(int argc, char **argv)
 	static struct string_list certs;
 	static bool force, quiet, insecure;
 	static const struct option_row rows[] = {
-		{ 'f', "force", NULL, "fetch again what is here already", OPTION_FLAG, &force, 0, 0 },
-		{ 'q', "quiet", NULL, "no progress", OPTION_FLAG, &quiet, 0, 0 },
+		{ 'f', "force", NULL, "fetch its layers again, even those that are here", OPTION_FLAG, &force, 0, 0 },
+		{ 'q', "quiet", NULL, "print nothing but errors", OPTION_FLAG, &quiet, 0, 0 },
 		{ 0, "insecure", NULL, "plain HTTP and unchecked certificates are good enough", OPTION_FLAG, &insecure,
 		  0, 0 },
 		{ 0, "ca-certs", "FILE", "trust these certificates (PEM) too", OPTION_LIST, &certs, 0, 0 },
 	};
-	static const struct command help = { "pull", "Fetch an image from its registry.", "[OPTIONS] IMAGE", NULL };
+	static const struct command help = {
+		"pull", "Fetch an image from its registry.", "[OPTIONS] IMAGE",
+		"IMAGE is [REGISTRY/]NAME[:TAG][@DIGEST]: of Docker Hub without REGISTRY, latest without TAG.\n"
+		"Credentials are those of msb registry login, else config.json's, else docker's.\n"
+		"A pull that was interrupted goes on from where it was. What is here already is not fetched again."
+	};
 	struct pull_spec spec = { 0 };
 	struct engine_paths paths;
 	struct error err = ERROR_INIT;
@@ -84,7 +89,8 @@ int command_save(int argc, char **argv)
 	};
 	static const struct command help = { "save",
 					     "Write images to an archive that msb load, docker load and skopeo read.",
-					     "[OPTIONS] IMAGE...", NULL };
+					     "[OPTIONS] IMAGE...",
+					     "A layer that several of the images have is in the archive once." };
 	struct engine_paths paths;
 	struct error err = ERROR_INIT;
 	char name[REFERENCE_MAX];

@@ -96,13 +96,29 @@ def test_environment_that_is_no_choice(msb):
     complaint(msb.run("true"), 2, "MSB_HYPERVISOR", "xen")
 
 
-@pytest.mark.parametrize("command", ["run", "load", "images", "rmi", "doctor", "completion", "image"])
+@pytest.mark.parametrize("command", ["run", "load", "images", "rmi", "doctor", "completion", "image", "pull", "save", "registry",
+                                     "registry login", "registry ls", "image import", "system df"])
 def test_help_says_the_same_however_it_is_asked_for(msb, command):
-    said = [msb(command, "--help"), msb(command, "-h"), msb("help", command)]
+    words = command.split()
+    said = [msb(*words, "--help"), msb(*words, "-h"), msb("help", *words)]
     assert all(d.returncode == 0 and d.stderr == b"" and d.stdout == said[0].stdout for d in said)
     text = said[0].stdout.decode()
     assert f"Usage: msb {command}" in text and max(map(len, text.splitlines())) <= 100
     assert f"  {command} " in msb("--help").stdout.decode()
+
+
+@pytest.mark.parametrize("typed,offered", [
+    ("regi", ["registry"]), ("image im", ["import"]), ("registry log", ["login", "logout"]), ("system ", ["df", "prune"]),
+    ("registry login --no", ["--no-verify"]), ("pull --ins", ["--insecure"]), ("run --pull n", ["never"]),
+    ("save --format ", ["docker", "oci"]), ("images --format ", ["json"]), ("image inspect localhost/busy", [IMAGE]),
+    ("save -o /etc/hostn", ["/etc/hostname"])])
+def test_completion(msb, typed, offered):
+    """As bash does it when TAB is pressed."""
+    script = ('eval "$(msb completion bash)"; COMP_WORDS=(msb "$@"); COMP_CWORD=$#; COMP_WORDBREAKS=; _msb;'
+              ' printf "%s\\n" "${COMPREPLY[@]}"')
+    done = subprocess.run(["bash", "-c", script, "-", *typed.split(" ")], capture_output=True, text=True,
+                          env=dict(msb.env, PATH=f"{MSB.parent}:{os.environ['PATH']}"))
+    assert (sorted(set(done.stdout.split())), done.stderr) == (offered, "")
 
 
 @pytest.mark.parametrize("given,coloured", [(None, True), ("", True), ("1", False)])
