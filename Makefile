@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # The few commands people type. The build itself is meson's; see DEVELOPERS.md.
-.PHONY: all build kernel demo check check-long mutants bench show fuzz clean
+.PHONY: all build kernel docs man demo check check-long mutants bench show fuzz clean
 
 all: build kernel
 
@@ -10,6 +10,14 @@ build:
 
 kernel:
 	@kernel/build.sh
+
+# What is committed of msb's own tables: references/cli-reference.md, the options in SKILL.md
+docs: build
+	@python3 tools/make_docs.py build/msb
+
+# Manual pages into build/man/man1; scripts/setup.sh installs them
+man: build
+	@python3 tools/make_docs.py build/msb --man build/man/man1
 
 demo:
 	@bash scripts/demo.sh
@@ -28,7 +36,7 @@ mutants: all
 bench: all
 	@bash tests/bench/run.sh
 
-# One line of an issue's list: make show N=01.3 (01.1 to 01.6, 01.speed, 01.bad)
+# One line of an issue's list: make show N=01.3 (01.1 to 01.6, 01.speed, 01.bad; 02.1 to 02.5, 02.bad)
 show: all
 	@bash scripts/show.sh "$(N)"
 

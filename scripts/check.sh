@@ -10,6 +10,7 @@ static=build/static.txt
 for check in layers size spdx banned; do
 	if python3 "tools/check_$check.py"; then echo "ok $check" >> "$static"; else echo "not ok $check" >> "$static"; fi
 done
+if python3 tools/make_docs.py build/msb --check; then echo "ok docs" >> "$static"; else echo "not ok docs" >> "$static"; fi
 meson test -C build --no-rebuild --print-errorlogs || true
 functional=build/functional.xml user=build/functional_user.xml
 results=("$static" build/meson-logs/testlog.json "$functional")

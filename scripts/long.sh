@@ -5,7 +5,7 @@
 set -uo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.." || exit 1
 FUZZ_S=480 # all targets together
-slices=(kills runs streams cold fuzz mutants)
+slices=(kills runs streams cold pulls fuzz mutants)
 slice=${1:-}
 results=build/long-$slice.xml
 functional() { MSB_LONG=1 /usr/bin/python3 -m pytest -v -p no:cacheprovider --junitxml="$results" tests/functional "$@"; }
@@ -17,6 +17,7 @@ kills) functional -k test_killed ;;
 runs) functional -k "one_after_the_other or eight_at_once" ;;
 streams) functional -m "show_01_3 or bad_input" ;;
 cold) functional -k "test_demo and cold" ;;
+pulls) functional -m "show_02_2 or show_02_5" ;;
 fuzz) results=build-fuzz/results.txt
 	rm -f "$results"
 	targets=(tests/fuzz/fuzz_*.c)

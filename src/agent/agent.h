@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * The agent: PID 1 of every sandbox. Files: main.c (boot, control), root.c, disk_root.c, flat.c (the root file system),
- * user.c, session.c (commands).
+ * The agent: PID 1 of every sandbox. Files: main.c (boot, control), root.c, disk_root.c, flat.c, places.c (the root
+ * file system), user.c, session.c, launch.c (commands), files.c (copies), stats.c, stop.c (the end).
  */
 #ifndef MSB_AGENT_AGENT_H
 #define MSB_AGENT_AGENT_H
@@ -11,9 +11,11 @@
 #include <sys/types.h>
 
 #include "base/loop.h"
+#include "proto/frame.h"
 #include "proto/message.h"
 
 #define USER_GROUPS_MAX 64
+#define OUT_PIPES 2
 
 struct user {
 	uid_t uid;
@@ -35,7 +37,18 @@ bool fail(struct failure *f, enum msg_failure kind, int sys_errno, const char *f
 	__attribute__((format(printf, 4, 5)));
 
 /** root_build() - Mount the image and its upper, /proc and friends; make it the root directory. */
-bool root_build(const struct msg_boot *boot, struct failure *f);
+bool root_build(struct msg_boot *boot, struct failure *f);
+
+/** place_enter() - Open a path of a root without leaving it, links included. Return: fd, or -1 with errno. */
+int place_enter(int root, const char *path, uint64_t flags);
+/** place_make() - mkdir -p for an absolute path inside a root. Return: the folder (O_PATH), or -1 with f set. */
+int place_make(int root, const char *path, struct failure *f);
+/** places_remove() - The user's removals, before anything is mounted in the root. */
+bool places_remove(int root, const struct msg_boot *boot, struct failure *f);
+/** places_make() - The user's tmpfs (sorted here) and folders, when all is mounted. */
+bool places_make(int root, struct msg_boot *boot, struct failure *f);
+/** places_has_tmp() - Does one of the user's tmpfs take the place of the implicit one? */
+bool places_has_tmp(const struct msg_boot *boot);
 
 /** disk_root_mount() - The file system of the disk /dev/vda, or of one of its partitions, at /root. */
 bool disk_root_mount(struct failure *f);
@@ -45,6 +58,8 @@ bool flat_root_mount(struct failure *f);
 /** flat_copy_folder() - Owner, mode, extended attributes and times of one folder to another. */
 bool flat_copy_folder(const char *from, const char *to);
 
+/** root_on_disk() - Is what is written to the root kept on a disk? */
+bool root_on_disk(void);
 /** root_freeze() - Make the writable disk read-only, its journal empty; for power-off, when no process is left. */
 void root_freeze(void);
 
@@ -59,12 +74,41 @@ struct defaults {
 	struct msg_strings env; /* owned copies */
 	char user[256];
 	char workdir[4096];
+	bool restricted;
 };
 extern struct defaults defaults;
+
+/** What a started command left with us: its process, and non-blocking ends; -1 where there is none. */
+struct launched {
+	pid_t pid;
+	int stdin_fd, out_fd[OUT_PIPES]; /* a pty is stdin and the first output at once */
+};
+
+/** launch_command() - Start what EXEC asks for. */
+bool launch_command(const struct msg_exec *exec, struct launched *out, struct failure *f);
+
+/** files_serve() - Serve PUT or GET on a socket, in a process of its own. @rest: bytes that came after the frame. */
+_Noreturn void files_serve(int sock, const struct frame *frame, const void *rest, size_t n);
 
 /** session_accept() - Take a connected socket; serve one command on it. */
 void session_accept(struct loop *loop, int sock);
 /** session_reap() - A child ended: tell its session, if it is one. */
 void session_reap(pid_t pid, int status);
+/** sessions_talk() - Is there one that has something to say yet? */
+bool sessions_talk(void);
+/** sessions_hang_up() - SIGHUP to what runs on terminals: shells there do not heed SIGTERM. */
+void sessions_hang_up(void);
+
+/** stats_read() - Figures of the guest. */
+void stats_read(struct msg_stats *out);
+uint64_t stats_oom_kills(void);
+
+/** stop_begin() - End the machine: see stop.c. Again: the earlier end counts. */
+void stop_begin(struct loop *loop, int64_t grace_ns);
+bool stop_active(void);
+/** stop_progress() - Something ended: go on, if this was what was waited for. May not return. */
+void stop_progress(void);
+/** say_goodbye() - The last word to the host. */
+void say_goodbye(void);
 
 #endif

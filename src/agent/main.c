@@ -24,16 +24,17 @@
 #include "agent/agent.h"
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/macros.h"
 #include "proto/frame.h"
 
 struct defaults defaults;
 
-#define TERM_GRACE_NS (500 * NSEC_PER_MSEC)
-#define KILL_GRACE_NS (500 * NSEC_PER_MSEC)
+#define GRACE_MAX_MS (24 * 3600 * 1000ULL)
+#define SHORT_GRACE_NS (500 * NSEC_PER_MSEC) /* when the host does not say */
 
 static struct loop *loop;
 static bool booted; /* the first BOOT was taken: sessions may come */
-static int control = -1;
+static int control = -1, control_source = -1;
 static struct buf control_in = BUF_INIT(FRAME_BODY_MAX + 2 * FRAME_HEADER_SIZE + 4096);
 
 bool fail(struct failure *f, enum msg_failure kind, int sys_errno, const char *fmt, ...)
@@ -48,66 +49,33 @@ bool fail(struct failure *f, enum msg_failure kind, int sys_errno, const char *f
 	return false;
 }
 
-/** reap() - Collect ended processes until none is left or the time is over. */
-static void reap(int64_t timeout_ns)
+/** host_gone() - Nobody is there to serve. */
+static void host_gone(void)
 {
-	int64_t end = clock_monotonic_ns() + timeout_ns, left;
-	sigset_t chld;
-
-	sigemptyset(&chld);
-	sigaddset(&chld, SIGCHLD);
-	for (;;) {
-		pid_t pid;
-
-		while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
-			;
-		left = end - clock_monotonic_ns();
-		if (pid < 0 || left <= 0)
-			return; /* every process is our descendant */
-		sigtimedwait(&chld, NULL,
-			     &(struct timespec){ .tv_sec = left / NSEC_PER_SEC, .tv_nsec = left % NSEC_PER_SEC });
-	}
+	loop_remove(loop, &control_source);
+	stop_begin(loop, SHORT_GRACE_NS);
 }
 
-/** end_processes() - A short time to leave in order, then by force; disks whole and read-only after it. */
-static void end_processes(void)
-{
-	if (waitpid(-1, NULL, WNOHANG) >= 0) {
-		kill(-1, SIGTERM);
-		kill(-1, SIGCONT);
-		reap(TERM_GRACE_NS);
-		kill(-1, SIGKILL);
-		reap(KILL_GRACE_NS);
-	}
-	sync();
-	root_freeze();
-}
-
-/** power_off() - Everything to disk, then off. */
-static _Noreturn void power_off(void)
-{
-	end_processes();
-	reboot(RB_POWER_OFF);
-	for (;;)
-		pause();
-}
-
-/** send_frame() - To the host, whole; the socket is blocking for writes of this size. */
-static void send_frame(enum frame_type type, const struct buf *body)
+/** send_frame() - To the host, whole; the socket is blocking for writes of this size. Return: false: it is gone. */
+static bool send_frame(enum frame_type type, const struct buf *body)
 {
 	struct buf frame = BUF_INIT(FRAME_BODY_MAX);
+	bool ok = frame_append(&frame, (uint16_t)type, 0, body ? body->data : NULL, body ? body->len : 0);
 	size_t done = 0;
 
-	if (!frame_append(&frame, (uint16_t)type, 0, body ? body->data : NULL, body ? body->len : 0))
-		return;
-	while (done < frame.len) {
+	while (ok && done < frame.len) {
 		ssize_t n = send(control, frame.data + done, frame.len - done, MSG_NOSIGNAL);
 
-		if (n < 0 && errno != EINTR)
-			power_off();
+		ok = n >= 0 || errno == EINTR;
 		done += n > 0 ? (size_t)n : 0;
 	}
 	buf_free(&frame);
+	return ok;
+}
+
+void say_goodbye(void)
+{
+	send_frame(FRAME_GOODBYE, NULL);
 }
 
 /** set_clock() - Wall time from the host; small differences are left alone. */
@@ -134,6 +102,7 @@ static bool keep_defaults(const struct msg_boot *boot, struct user *user, struct
 	}
 	snprintf(defaults.user, sizeof(defaults.user), "%s", boot->user ? boot->user : "");
 	snprintf(defaults.workdir, sizeof(defaults.workdir), "%s", boot->workdir ? boot->workdir : "/");
+	defaults.restricted = boot->restricted;
 	if (!user_resolve(defaults.user, user, f))
 		return false;
 	if (stat(defaults.workdir, &st) < 0)
@@ -141,8 +110,8 @@ static bool keep_defaults(const struct msg_boot *boot, struct user *user, struct
 	return S_ISDIR(st.st_mode) || fail(f, MSG_FAIL_BAD_CWD, ENOTDIR, "working directory %s", defaults.workdir);
 }
 
-/** on_boot() - The configuration: build everything, answer. */
-static void on_boot(const struct frame *frame)
+/** on_boot() - The configuration: build everything, answer. Return: false: the host is gone. */
+static bool on_boot(const struct frame *frame)
 {
 	static struct msg_boot boot;
 	struct failure f = { .kind = MSG_FAIL_OTHER };
@@ -160,37 +129,62 @@ static void on_boot(const struct frame *frame)
 					   .boot_ns = (uint64_t)clock_ns(CLOCK_BOOTTIME) };
 
 		msg_encode_ready(&body, &ready);
-		send_frame(FRAME_READY, &body);
+		ok = send_frame(FRAME_READY, &body);
 	} else {
 		struct msg_failed m = { .kind = (uint64_t)f.kind, .sys_errno = (uint64_t)f.sys_errno, .text = f.text };
 
 		msg_encode_failed(&body, &m);
-		send_frame(FRAME_BOOT_FAILED, &body);
+		ok = send_frame(FRAME_BOOT_FAILED, &body);
 	}
 	buf_free(&body);
+	return ok;
 }
 
-/** on_frame() - One control message. @clock: takes the time of a CLOCK. */
-static void on_frame(const struct frame *f, struct msg_clock *clock)
+/** send_stats() - Return: false: the host is gone. */
+static bool send_stats(void)
+{
+	struct buf body = BUF_INIT(256);
+	struct msg_stats stats;
+	bool ok;
+
+	stats_read(&stats);
+	ok = msg_encode_stats(&body, &stats) && send_frame(FRAME_STATS_REPLY, &body);
+	buf_free(&body);
+	return ok;
+}
+
+/** on_shutdown() - The host wants the machine to end. */
+static void on_shutdown(const struct frame *f)
+{
+	struct msg_shutdown m;
+	int64_t grace = SHORT_GRACE_NS;
+
+	if (msg_decode_shutdown(f->body, f->body_len, &m))
+		grace = (int64_t)MIN(m.grace_ms, GRACE_MAX_MS) * NSEC_PER_MSEC;
+	stop_begin(loop, grace);
+}
+
+/** on_frame() - One control message. @clock: takes the time of a CLOCK. Return: false: the host is gone. */
+static bool on_frame(const struct frame *f, struct msg_clock *clock)
 {
 	switch (f->type) {
 	case FRAME_BOOT:
-		if (!booted)
-			on_boot(f);
+		if (booted)
+			return true;
 		booted = true;
-		break;
+		return on_boot(f);
 	case FRAME_CLOCK:
 		msg_decode_clock(f->body, f->body_len, clock);
-		break;
+		return true;
 	case FRAME_PING:
-		send_frame(FRAME_PONG, NULL);
-		break;
+		return send_frame(FRAME_PONG, NULL);
+	case FRAME_STATS:
+		return send_stats();
 	case FRAME_SHUTDOWN:
-		end_processes();
-		send_frame(FRAME_GOODBYE, NULL);
-		power_off();
+		on_shutdown(f);
+		return true;
 	default:
-		break;
+		return true;
 	}
 }
 
@@ -213,25 +207,25 @@ static void on_control(void *arg, uint32_t events)
 {
 	/* After the machine stood still many wait, all but the last of them wrong. */
 	struct msg_clock clock = { .realtime_ns = 0 };
+	bool there = read_control();
 
 	(void)arg;
 	(void)events;
-	if (!read_control())
-		power_off();
-	for (;;) {
+	while (there) {
 		struct frame f;
 		size_t used;
 		enum frame_result r = frame_parse(control_in.data, control_in.len, &f, &used);
 
-		if (r == FRAME_BAD)
-			power_off();
 		if (r == FRAME_MORE)
 			break;
-		on_frame(&f, &clock);
-		buf_consume(&control_in, used);
+		there = r == FRAME_OK && on_frame(&f, &clock);
+		if (there)
+			buf_consume(&control_in, used);
 	}
 	if (clock.realtime_ns)
 		set_clock(clock.realtime_ns);
+	if (!there)
+		host_gone();
 }
 
 /** on_session() - The host connects for a command; nobody else may. */
@@ -263,6 +257,7 @@ static void on_child(void *arg, uint32_t events)
 		;
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
 		session_reap(pid, status);
+	stop_progress();
 }
 
 /** connect_host() - Listener first, so that the host can connect as soon as it has heard of us. */
@@ -307,14 +302,15 @@ int main(void)
 	loop = loop_new(NULL);
 	if (!loop || signals < 0 || connect_host(&listener) < 0) {
 		dprintf(2, "agent: cannot reach the host: %s\n", strerror(errno));
-		power_off();
+		reboot(RB_POWER_OFF);
 	}
-	if (loop_add(loop, control, EPOLLIN, on_control, NULL, NULL) < 0 ||
-	    loop_add(loop, listener, EPOLLIN, on_session, &listener, NULL) < 0 ||
+	control_source = loop_add(loop, control, EPOLLIN, on_control, NULL, NULL);
+	if (control_source < 0 || loop_add(loop, listener, EPOLLIN, on_session, &listener, NULL) < 0 ||
 	    loop_add(loop, signals, EPOLLIN, on_child, &signals, NULL) < 0)
-		power_off();
+		reboot(RB_POWER_OFF);
 	msg_encode_hello(&body, &hello);
-	send_frame(FRAME_HELLO, &body);
+	if (!send_frame(FRAME_HELLO, &body))
+		host_gone();
 	loop_run(loop, NULL);
-	power_off();
+	reboot(RB_POWER_OFF);
 }

@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,7 +12,6 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -37,27 +35,31 @@ static const struct mount_entry entries[] = {
 	{ "mqueue", "dev/mqueue", "mqueue", NULL, MS_NOSUID | MS_NODEV | MS_NOEXEC, true },
 	{ "run", "run", "tmpfs", "mode=755", MS_NOSUID | MS_NODEV, false },
 	{ "cgroup", "sys/fs/cgroup", "cgroup2", "nsdelegate", MS_NOSUID | MS_NODEV | MS_NOEXEC, true },
+	{ "msb", ".msb", "tmpfs", "mode=755,size=16m", MS_NOSUID | MS_NODEV, true }, /* the sandbox's scripts */
 };
 
+static bool on_disk;
 static int upper_disk = -1; /* what is written to: /rw, which no path leads to after the change of root; or the root */
 
-/** enter() - Open a path of the new root without leaving it, links included. */
-static int enter(int root, const char *path, uint64_t flags)
+/** make_mount_point() - A folder that the image lacks; the time of its root folder stays what it was. */
+static void make_mount_point(int root, const char *target)
 {
-	struct open_how how = { .flags = flags | O_CLOEXEC, .resolve = RESOLVE_IN_ROOT };
+	struct stat st;
 
-	return (int)syscall(SYS_openat2, root, path, &how, sizeof(how));
+	if (fstat(root, &st) < 0 || mkdirat(root, target, 0755) < 0)
+		return;
+	utimensat(root, ".", (const struct timespec[2]){ st.st_atim, st.st_mtim }, 0);
 }
 
 /** mount_in() - Mount something on root/target, made when missing; the image's symbolic links cannot lead out. */
 static bool mount_in(int root, const struct mount_entry *e, struct failure *f)
 {
 	char at[64];
-	int fd = enter(root, e->target, O_PATH | O_DIRECTORY);
+	int fd = place_enter(root, e->target, O_PATH | O_DIRECTORY);
 
 	if (fd < 0 && errno == ENOENT) {
-		mkdirat(root, e->target, 0755);
-		fd = enter(root, e->target, O_PATH | O_DIRECTORY);
+		make_mount_point(root, e->target);
+		fd = place_enter(root, e->target, O_PATH | O_DIRECTORY);
 	}
 	if (fd < 0)
 		return e->optional || fail(f, MSG_FAIL_MOUNT, errno, "mount point /%s", e->target);
@@ -85,12 +87,12 @@ static void provide_file(int root, const char *name, const char *text)
 		dprintf(2, "agent: %s: %s\n", path, strerror(errno));
 	close(fd);
 	snprintf(path, sizeof(path), "etc/%s", name);
-	target = enter(root, path, O_PATH);
+	target = place_enter(root, path, O_PATH);
 	if (target < 0 && errno == ENOENT) {
 		int etc;
 
 		mkdirat(root, "etc", 0755);
-		etc = enter(root, "etc", O_PATH | O_DIRECTORY);
+		etc = place_enter(root, "etc", O_PATH | O_DIRECTORY);
 		if (etc >= 0) {
 			target = openat(etc, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
 			close(etc);
@@ -194,7 +196,7 @@ static bool mount_tmp(int root, uint64_t bytes, struct failure *f)
 	return bytes == 0 || mount_in(root, &e, f);
 }
 
-bool root_build(const struct msg_boot *boot, struct failure *f)
+bool root_build(struct msg_boot *boot, struct failure *f)
 {
 	static const char *const links[][2] = {
 		{ "/proc/self/fd", "/dev/fd" },
@@ -210,10 +212,13 @@ bool root_build(const struct msg_boot *boot, struct failure *f)
 	root = open("/root", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)
 		return fail(f, MSG_FAIL_MOUNT, errno, "open the new root");
+	on_disk = boot->root != MSG_ROOT_OVERLAY || boot->upper == MSG_UPPER_EXT4;
+	if (!places_remove(root, boot, f))
+		return false;
 	for (size_t i = 0; i < sizeof(entries) / sizeof(entries[0]); i++)
 		if (!mount_in(root, &entries[i], f))
 			return false;
-	if (!mount_tmp(root, boot->tmp_bytes, f))
+	if (!mount_tmp(root, places_has_tmp(boot) ? 0 : boot->tmp_bytes, f) || !places_make(root, boot, f))
 		return false;
 	mkdir("/private", 0700);
 	if (mount("private", "/private", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=700,size=1m") < 0)
@@ -237,6 +242,11 @@ bool root_build(const struct msg_boot *boot, struct failure *f)
 	lo_up();
 	allow_ping();
 	return true;
+}
+
+bool root_on_disk(void)
+{
+	return on_disk;
 }
 
 void root_freeze(void)

@@ -3,26 +3,19 @@
  * Theory of operation. One connection runs one command. The first frame is EXEC; then stdin, resize and signal frames
  * flow in, stdout and stderr frames out. Stdin has a window of its own (STDIN_WINDOW), so the connection is always
  * read and a signal never waits behind stdin that the command does not take; nothing is read from the command's pipes
- * while frames to the host wait. When the command ended, what its
- * pipes hold is still sent; a background child that keeps them open is waited for LINGER_MS only; then EXITED is the
- * last frame. When the host closes the connection the command's process group is killed.
+ * while frames to the host wait. When the command ended, what its pipes hold is still sent; a background child that
+ * keeps them open is waited for LINGER_MS only; then EXITED is the last frame. When the host closes the connection the
+ * command's process group is killed. A connection that copies files (first frame PUT or GET) becomes a process.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <grp.h>
-#include <limits.h>
-#include <pty.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "agent/agent.h"
@@ -32,17 +25,16 @@
 #include "proto/frame.h"
 
 #define LINGER_MS 100
-#define OUT_PIPES 2
 #define SESSIONS_MAX 128 /* each has up to 6 sources in the loop */
+#define REFUSED_MAX 8	 /* so many more may be told that there is no room */
 #define IN_BUFFER_MAX (FRAME_BODY_MAX + FRAME_HEADER_SIZE)
 #define OUT_BUFFER_MAX (4 * FRAME_STREAM_MAX)
 #define READ_CHUNK (32 * 1024)
-#define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 struct session {
 	struct session *next;
 	struct loop *loop;
-	int sock, sock_source;
+	int sock, sock_source; /* -1: a process copies files over it */
 	struct buf in;	/* from the host, not used yet */
 	struct buf out; /* frames the host did not take yet */
 	pid_t pid;	/* 0: not started or reaped */
@@ -53,6 +45,8 @@ struct session {
 	bool stdin_eof;	       /* the command got its end of file, or reads no more */
 	bool line_open;	       /* pty: the last byte was not the end of a line */
 	int status;
+	uint64_t oom_kills;    /* the guest's, before the command */
+	bool oom;
 	int stdin_fd, stdin_source;
 	int out_fd[OUT_PIPES], out_source[OUT_PIPES]; /* stdout (or the pty), stderr */
 	int linger;
@@ -63,12 +57,6 @@ static struct session *sessions;
 static unsigned int session_count;
 
 static void pump(struct session *s);
-
-/** set_nonblock() - For pipes and ptys of ours. */
-static void set_nonblock(int fd)
-{
-	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-}
 
 /** close_fd() - Unwatch and close. */
 static void close_fd(struct session *s, int *fd, int *source)
@@ -103,6 +91,7 @@ static void session_end(struct session *s)
 	buf_free(&s->stdin_data);
 	buf_free(&s->out);
 	free(s);
+	stop_progress();
 }
 
 /** send_body() - Queue one structured frame. */
@@ -123,271 +112,40 @@ static void send_failure(struct session *s, const struct failure *f)
 	s->ended = true;
 }
 
-/** env_find() - Value of a key in a list. */
-static const char *env_find(char *const *env, const char *key)
-{
-	size_t n = strlen(key);
-
-	for (; *env; env++)
-		if (strncmp(*env, key, n) == 0 && (*env)[n] == '=')
-			return *env + n + 1;
-	return NULL;
-}
-
-/** env_merge() - Later entries of a key win. */
-static void env_merge(char **env, size_t *count, const struct msg_strings *more)
-{
-	for (uint32_t i = 0; i < more->count; i++) {
-		size_t key = strcspn(more->item[i], "="), j;
-
-		for (j = 0; j < *count; j++)
-			if (strncmp(env[j], more->item[i], key) == 0 && env[j][key] == '=')
-				break;
-		env[j] = (char *)(uintptr_t)more->item[i];
-		if (j == *count)
-			(*count)++;
-	}
-}
-
-/** What the child needs; made before the fork. */
-struct launch {
-	const struct msg_exec *exec;
-	struct user user;
-	char cwd[4096];
-	char **env, **argv;
-	char home[300];
-	int in, out, err; /* child's ends */
-	int report;	  /* CLOEXEC pipe: a struct failure comes back when execve did not happen */
-};
-
-/** child_fail() - Report and leave. */
-static _Noreturn void child_fail(const struct launch *l, enum msg_failure kind, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
-static _Noreturn void child_fail(const struct launch *l, enum msg_failure kind, const char *fmt, ...)
-{
-	struct failure f = { .kind = kind, .sys_errno = errno };
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(f.text, sizeof(f.text), fmt, ap);
-	va_end(ap);
-	if (write(l->report, &f, sizeof(f)) < 0)
-		_exit(126);
-	_exit(127);
-}
-
-/** explain_exec() - What the errno of a failed execve means for the user. Returns only when the file was not there. */
-static void explain_exec(const struct launch *l, const char *path, int saved)
-{
-	struct stat st;
-
-	if (stat(path, &st) < 0) {
-		if (errno != EACCES)
-			return;
-		child_fail(l, MSG_FAIL_NOT_EXECUTABLE, "%s cannot be executed", path);
-	}
-	errno = saved;
-	if (errno == ENOENT)
-		child_fail(l, MSG_FAIL_NOT_FOUND, "%s: its interpreter is not in the image", path);
-	if (S_ISDIR(st.st_mode)) {
-		errno = EISDIR;
-		child_fail(l, MSG_FAIL_NOT_EXECUTABLE, "%s cannot be executed", path);
-	}
-	if (errno == ENOMEM || errno == E2BIG)
-		child_fail(l, errno == ENOMEM ? MSG_FAIL_NO_MEMORY : MSG_FAIL_BAD_ARGS, "%s cannot be executed", path);
-	child_fail(l, MSG_FAIL_NOT_EXECUTABLE, "%s cannot be executed", path);
-}
-
-/** search_path() - argv[0] without a slash along PATH; what may not be executed is passed over, but remembered. */
-static void search_path(const struct launch *l)
-{
-	const char *path = env_find(l->env, "PATH");
-	char file[PATH_MAX], denied[PATH_MAX] = "";
-	struct stat st;
-
-	while (path && *path) {
-		size_t n = strcspn(path, ":");
-
-		if (n && snprintf(file, sizeof(file), "%.*s/%s", (int)n, path, l->argv[0]) < (int)sizeof(file)) {
-			execve(file, l->argv, l->env);
-			if (errno != EACCES)
-				explain_exec(l, file, errno);
-			else if (!denied[0] && stat(file, &st) == 0)
-				memcpy(denied, file, sizeof(denied));
-		}
-		path += n + (path[n] == ':');
-	}
-	if (denied[0])
-		explain_exec(l, denied, EACCES);
-}
-
-/** child() - Become the command. */
-static _Noreturn void child(const struct launch *l)
-{
-	const struct msg_exec *m = l->exec;
-	sigset_t none;
-
-	setsid();
-	if (m->tty && ioctl(l->in, TIOCSCTTY, 0) < 0)
-		child_fail(l, MSG_FAIL_PTY, "controlling terminal");
-	dup2(l->in, 0);
-	dup2(l->out, 1);
-	dup2(l->err, 2);
-	for (uint32_t i = 0; i < m->rlimit_count; i++) {
-		struct rlimit r = { .rlim_cur = m->rlimits[i].soft, .rlim_max = m->rlimits[i].hard };
-		uint64_t resource = m->rlimits[i].resource;
-
-		if (setrlimit((int)resource, &r) < 0)
-			child_fail(l, MSG_FAIL_RLIMIT, "--rlimit %s: soft %llu, hard %llu",
-				   resource < MSG_RLIMIT_NAMES ? msg_rlimit_names[resource] : "unknown",
-				   (unsigned long long)r.rlim_cur, (unsigned long long)r.rlim_max);
-	}
-	/* As root: a directory that its user cannot search may still be the working directory. */
-	if (chdir(l->cwd) < 0)
-		child_fail(l, MSG_FAIL_BAD_CWD, "working directory %s", l->cwd);
-	if (setgroups(l->user.group_count, l->user.groups) < 0 || setgid(l->user.gid) < 0 || setuid(l->user.uid) < 0)
-		child_fail(l, MSG_FAIL_BAD_USER, "become uid %u", l->user.uid);
-	for (int i = 1; i < NSIG; i++)
-		signal(i, SIG_DFL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	umask(022);
-	if (strchr(l->argv[0], '/')) {
-		execve(l->argv[0], l->argv, l->env);
-		explain_exec(l, l->argv[0], errno);
-	} else {
-		search_path(l);
-	}
-	errno = 0;
-	child_fail(l, MSG_FAIL_NOT_FOUND, "%s: not found%s", l->argv[0], strchr(l->argv[0], '/') ? "" : " in PATH");
-}
-
-/** plumb() - Pipes or a pty: our ends in the session, the child's in the launch. */
-static bool plumb(struct session *s, struct launch *l, struct failure *f)
-{
-	const struct msg_exec *m = l->exec;
-	int p[2];
-
-	if (m->tty) {
-		struct winsize size = { .ws_row = (unsigned short)(m->rows ? m->rows : 24),
-					.ws_col = (unsigned short)(m->cols ? m->cols : 80) };
-		int master, slave;
-
-		if (openpty(&master, &slave, NULL, NULL, &size) < 0)
-			return fail(f, MSG_FAIL_PTY, errno, "pseudo-terminal");
-		fcntl(master, F_SETFD, FD_CLOEXEC);
-		fcntl(slave, F_SETFD, FD_CLOEXEC);
-		if (fchown(slave, l->user.uid, (gid_t)-1) < 0)
-			dprintf(2, "agent: chown pty: %s\n", strerror(errno));
-		set_nonblock(master);
-		s->out_fd[0] = s->stdin_fd = master;
-		l->in = l->out = l->err = slave;
-		return true;
-	}
-	for (int i = 0; i < OUT_PIPES; i++) {
-		if (pipe2(p, O_CLOEXEC) < 0)
-			return fail(f, MSG_FAIL_OTHER, errno, "pipe");
-		set_nonblock(p[0]);
-		s->out_fd[i] = p[0];
-		*(i == 0 ? &l->out : &l->err) = p[1];
-		/* /dev/stdout must be usable by the command's user. */
-		if (fchown(p[1], l->user.uid, (gid_t)-1) < 0)
-			dprintf(2, "agent: chown pipe: %s\n", strerror(errno));
-	}
-	if (!m->stdin_open) {
-		l->in = open("/dev/null", O_RDONLY | O_CLOEXEC);
-		return l->in >= 0 || fail(f, MSG_FAIL_OTHER, errno, "/dev/null");
-	}
-	if (pipe2(p, O_CLOEXEC) < 0)
-		return fail(f, MSG_FAIL_OTHER, errno, "pipe");
-	set_nonblock(p[1]);
-	s->stdin_fd = p[1];
-	l->in = p[0];
-	return true;
-}
-
-/** prepare() - Identity, directory, environment. */
-static bool prepare(struct launch *l, struct failure *f)
-{
-	const struct msg_exec *m = l->exec;
-	size_t n = 0;
-
-	if (m->argv.count == 0 || !m->argv.item[0][0])
-		return fail(f, MSG_FAIL_BAD_ARGS, 0, "empty command");
-	if (!user_resolve(m->user ? m->user : defaults.user, &l->user, f))
-		return false;
-	snprintf(l->cwd, sizeof(l->cwd), "%s", m->cwd ? m->cwd : defaults.workdir);
-	l->env = calloc(2 * (size_t)MSG_STRINGS_MAX + 8, sizeof(char *));
-	l->argv = calloc((size_t)m->argv.count + 1, sizeof(char *));
-	if (!l->env || !l->argv)
-		return fail(f, MSG_FAIL_NO_MEMORY, 0, "out of memory");
-	for (uint32_t i = 0; i < m->argv.count; i++)
-		l->argv[i] = (char *)(uintptr_t)m->argv.item[i];
-	env_merge(l->env, &n, &defaults.env);
-	env_merge(l->env, &n, &m->env);
-	if (!env_find(l->env, "HOME")) {
-		snprintf(l->home, sizeof(l->home), "HOME=%s", l->user.home);
-		l->env[n++] = l->home;
-	}
-	if (!env_find(l->env, "PATH"))
-		l->env[n++] = (char *)(uintptr_t)"PATH=" DEFAULT_PATH;
-	if (m->tty && !env_find(l->env, "TERM"))
-		l->env[n++] = (char *)(uintptr_t)"TERM=xterm";
-	return true;
-}
-
-/** spawn() - Fork and wait for execve's outcome. */
-static bool spawn(struct session *s, struct launch *l, struct failure *f)
-{
-	int report[2];
-	ssize_t n;
-
-	if (pipe2(report, O_CLOEXEC) < 0)
-		return fail(f, MSG_FAIL_OTHER, errno, "pipe");
-	l->report = report[1];
-	s->pid = fork();
-	if (s->pid == 0)
-		child(l);
-	close(report[1]);
-	if (s->pid < 0) {
-		s->pid = 0;
-		close(report[0]);
-		return fail(f, MSG_FAIL_NO_MEMORY, errno, "fork");
-	}
-	do
-		n = read(report[0], f, sizeof(*f));
-	while (n < 0 && errno == EINTR);
-	close(report[0]);
-	return n == 0;
-}
-
 static void on_output(void *arg, uint32_t events);
 static void on_stdin_room(void *arg, uint32_t events);
+
+/** admit() - May another command or copy start? */
+static bool admit(struct failure *f)
+{
+	if (stop_active())
+		return fail(f, MSG_FAIL_STOPPING, 0, "the sandbox is shutting down");
+	if (session_count > SESSIONS_MAX)
+		return fail(f, MSG_FAIL_OTHER, EUSERS, "more than %d commands at once", SESSIONS_MAX);
+	return true;
+}
 
 /** start() - EXEC arrived. */
 static void start(struct session *s, const struct frame *frame)
 {
 	static struct msg_exec exec;
-	struct launch l = { .exec = &exec, .in = -1, .out = -1, .err = -1 };
 	struct failure f = { .kind = MSG_FAIL_OTHER };
 	struct buf body = BUF_INIT(64);
+	struct launched l;
 	bool ok;
 
 	s->started = true;
-	ok = msg_decode_exec(frame->body, frame->body_len, &exec) || fail(&f, MSG_FAIL_BAD_ARGS, 0, "bad request");
-	s->tty = ok && exec.tty;
-	ok = ok && prepare(&l, &f) && plumb(s, &l, &f) && spawn(s, &l, &f);
-	close(l.in);
-	if (l.out != l.in)
-		close(l.out);
-	if (l.err != l.out)
-		close(l.err);
-	free(l.env);
-	free(l.argv);
-	if (!ok) {
+	s->oom_kills = stats_oom_kills();
+	ok = admit(&f) && (msg_decode_exec(frame->body, frame->body_len, &exec) ||
+			   fail(&f, MSG_FAIL_BAD_ARGS, 0, "bad request"));
+	if (!ok || !launch_command(&exec, &l, &f)) {
 		send_failure(s, &f);
 		return;
 	}
+	s->tty = exec.tty;
+	s->pid = l.pid;
+	s->stdin_fd = l.stdin_fd;
+	memcpy(s->out_fd, l.out_fd, sizeof(s->out_fd));
 	if (msg_encode_started(&body, &(struct msg_started){ .pid = (uint64_t)s->pid }))
 		send_body(s, FRAME_STARTED, &body);
 	buf_free(&body);
@@ -452,7 +210,29 @@ static void tell_taken(struct session *s)
 	buf_free(&body);
 }
 
-/** input() - One frame from the host but EXEC. Return: false when it breaks the protocol. */
+/** start_copy() - PUT or GET arrived: a process takes the connection, and what else came on it. */
+static void start_copy(struct session *s, const struct frame *frame, size_t used)
+{
+	struct failure f = { .kind = MSG_FAIL_OTHER };
+	pid_t pid = -1;
+
+	s->started = true;
+	if (admit(&f)) {
+		pid = fork();
+		if (pid == 0)
+			files_serve(s->sock, frame, s->in.data + used, s->in.len - used);
+		if (pid < 0)
+			fail(&f, MSG_FAIL_NO_MEMORY, errno, "fork");
+	}
+	if (pid < 0) {
+		send_failure(s, &f);
+		return;
+	}
+	s->pid = pid;
+	close_fd(s, &s->sock, &s->sock_source);
+}
+
+/** input() - One frame from the host but the first. Return: false when it breaks the protocol. */
 static bool input(struct session *s, const struct frame *f)
 {
 	struct msg_resize size;
@@ -478,10 +258,30 @@ static bool input(struct session *s, const struct frame *f)
 		if (s->pid > 0 && msg_decode_signal(f->body, f->body_len, &sig) && sig.number > 0 && sig.number < NSIG)
 			kill(-s->pid, (int)sig.number);
 		break;
+	case FRAME_EXEC:
+	case FRAME_PUT:
+	case FRAME_GET:
+		return false;
 	default:
 		break;
 	}
 	return !s->stdin_data.failed;
+}
+
+/** first() - The frame that says what the connection is for. Return: false when it does not. */
+static bool first(struct session *s, const struct frame *f, size_t used)
+{
+	switch (f->type) {
+	case FRAME_EXEC:
+		start(s, f);
+		return true;
+	case FRAME_PUT:
+	case FRAME_GET:
+		start_copy(s, f, used);
+		return true;
+	default:
+		return false;
+	}
 }
 
 /** consume() - Use what the host sent. Return: false when it broke the protocol. */
@@ -494,13 +294,11 @@ static bool consume(struct session *s)
 
 		if (r == FRAME_MORE) /* a command under way gets no frame larger than a stream's */
 			return !s->started || s->in.len < FRAME_HEADER_SIZE + FRAME_STREAM_MAX;
-		if (r == FRAME_BAD || (!s->started && f.type != FRAME_EXEC) || (s->started && f.type == FRAME_EXEC))
+		if (r == FRAME_BAD)
 			return false;
-		if (f.type == FRAME_EXEC)
-			start(s, &f);
-		else if (!input(s, &f))
+		if (s->started ? !input(s, &f) : !first(s, &f, used))
 			return false;
-		buf_consume(&s->in, used);
+		buf_consume(&s->in, s->sock < 0 ? s->in.len : used);
 	}
 	return true;
 }
@@ -531,7 +329,8 @@ static void report_exit(struct session *s)
 {
 	struct msg_exited m = { .signaled = WIFSIGNALED(s->status),
 				.code = (uint64_t)(WIFSIGNALED(s->status) ? WTERMSIG(s->status)
-									  : WEXITSTATUS(s->status)) };
+									  : WEXITSTATUS(s->status)),
+				.oom = s->oom };
 	struct buf body = BUF_INIT(64);
 
 	if (msg_encode_exited(&body, &m))
@@ -588,6 +387,8 @@ static void pump(struct session *s)
 		session_end(s);
 		return;
 	}
+	if (s->sock < 0)
+		return;
 	if (s->started) {
 		feed(s);
 		tell_taken(s);
@@ -600,8 +401,10 @@ static void pump(struct session *s)
 		session_end(s);
 		return;
 	}
-	if (s->ended && s->out.len == 0)
+	if (s->ended && s->out.len == 0) {
 		shutdown(s->sock, SHUT_WR); /* the host closes when it has read it all */
+		stop_progress();
+	}
 	if (!watch(s))
 		session_end(s);
 }
@@ -670,6 +473,29 @@ static void on_linger(void *arg, uint32_t events)
 	pump(s);
 }
 
+/** ran_out() - Was it, or one of its processes, killed because there was no memory left? */
+static bool ran_out(const struct session *s)
+{
+	bool killed = WIFSIGNALED(s->status) ? WTERMSIG(s->status) == SIGKILL : WEXITSTATUS(s->status) == 128 + SIGKILL;
+
+	return killed && stats_oom_kills() > s->oom_kills;
+}
+
+bool sessions_talk(void)
+{
+	for (const struct session *s = sessions; s; s = s->next)
+		if (s->started && s->sock >= 0 && (!s->ended || s->out.len))
+			return true;
+	return false;
+}
+
+void sessions_hang_up(void)
+{
+	for (const struct session *s = sessions; s; s = s->next)
+		if (s->tty && s->pid > 0)
+			kill(s->pid, SIGHUP);
+}
+
 void session_reap(pid_t pid, int status)
 {
 	for (struct session *s = sessions; s; s = s->next) {
@@ -677,6 +503,11 @@ void session_reap(pid_t pid, int status)
 			continue;
 		s->pid = 0;
 		s->status = status;
+		if (s->sock < 0) {
+			session_end(s);
+			return;
+		}
+		s->oom = ran_out(s);
 		for (int i = 0; i < OUT_PIPES; i++)
 			if (s->out_fd[i] >= 0 && ioctl(s->out_fd[i], FIONREAD, &s->owed[i]) < 0)
 				s->owed[i] = 0;
@@ -690,7 +521,7 @@ void session_reap(pid_t pid, int status)
 
 void session_accept(struct loop *loop, int sock)
 {
-	struct session *s = session_count < SESSIONS_MAX ? calloc(1, sizeof(*s)) : NULL;
+	struct session *s = session_count < SESSIONS_MAX + REFUSED_MAX ? calloc(1, sizeof(*s)) : NULL;
 
 	if (!s) {
 		dprintf(2, "agent: no room for a session\n");

@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 void fd_close(int *fd)
@@ -137,7 +138,8 @@ static void close_all(unsigned int from, unsigned int to)
 {
 	long max = sysconf(_SC_OPEN_MAX);
 
-	if (close_range(from, to, 0) == 0)
+	/* musl has no function for it. */
+	if (syscall(SYS_close_range, from, to, 0) == 0)
 		return;
 	for (unsigned int fd = from; fd <= to && (long)fd < max; fd++)
 		close((int)fd);

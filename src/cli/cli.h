@@ -17,6 +17,7 @@
 
 enum option_kind { OPTION_FLAG, OPTION_STRING, OPTION_LIST, OPTION_SIZE, OPTION_NUMBER, OPTION_DURATION, OPTION_LATER };
 
+/** A value_name in lower case is the list of the values themselves: "json", "auto|kvm|qemu". No help: not shown. */
 struct option_row {
 	char short_name; /* 0: none */
 	const char *name, *value_name, *help;
@@ -42,7 +43,17 @@ struct parsed {
 
 struct command {
 	const char *name, *summary, *usage;
-	int (*run)(int argc, char **argv);
+	const char *details; /* below the options, ends with a newline; may be NULL */
+};
+
+/** A command with its options, for what is made of the tables. All strings last as long as the program. */
+struct command_info {
+	const char *name, *brief; /* as typed; as in msb --help, "" for a word that help does not list */
+	const char *group;	  /* NULL: another name of alias_of */
+	const char *alias_of;
+	struct command command;
+	const struct option_row *rows;
+	size_t row_count;
 };
 
 /** set_command() - The command that runs, for hints. Kept. */
@@ -61,8 +72,23 @@ void print_error(const struct error *err);
  */
 int parse_options(const struct option_row *rows, size_t count, size_t max_words, int argc, char **argv,
 		  struct parsed *out, struct error *err);
-/** print_help() - Usage, summary and options. */
+/**
+ * print_help() - Summary, usage, options and details. Every command calls it for --help, before it does anything else:
+ * between describe_into(out) and describe_into(NULL) it prints nothing and fills *out with what it got.
+ */
 void print_help(const struct command *c, const struct option_row *rows, size_t count);
+void describe_into(struct command_info *out);
+/** takes_value() - Does an option need a value? */
+bool takes_value(const struct option_row *row);
+/** is_choice_list() - Is this value_name the list of values? */
+bool is_choice_list(const char *value_name);
+
+/** command_info() - Of the index-th command of msb, other names included. Return: false behind the last. */
+bool command_info(size_t index, struct command_info *out);
+/** dispatch() - Run a command line; args[0] is the command. Return: the exit status. */
+int dispatch(int count, char **args);
+/** print_json_string() - Quoted and escaped. */
+void print_json_string(const char *s);
 
 /** attach() - Pump between this process's streams and a session. Return: the exit status for main(). */
 int attach(struct run_session *s, bool tty, bool stdin_open, int signal_fd, uint64_t timeout_s);
@@ -98,5 +124,9 @@ int command_system_df(int argc, char **argv);
 int command_system_prune(int argc, char **argv);
 int command_doctor(int argc, char **argv);
 int command_completion(int argc, char **argv);
+/** command_complete() - Hidden: what can stand for the last of these words; for the scripts of msb completion. */
+int command_complete(int argc, char **argv);
+/** command_tables() - Hidden: all commands and options as JSON; for tools/make_docs.py. */
+int command_tables(int argc, char **argv);
 
 #endif

@@ -2,41 +2,85 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/macros.h"
 #include "cli/cli.h"
 
-/* The words come from the program itself when TAB is pressed, so that they never disagree with its tables. */
+/* What can stand where comes from msb itself (complete.c), asked when TAB is pressed. */
 static const char bash_script[] =
 	"# msb completion for bash: eval \"$(msb completion bash)\"\n"
 	"_msb() {\n"
-	"	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} cmd=${COMP_WORDS[1]} word words=\n"
+	"	local line=${COMP_LINE:0:COMP_POINT} breaks= cur prefix= word about words\n"
+	"	read -ra words <<<\"$line\"\n"
+	"	[[ $line == *[[:space:]] ]] && words+=('')\n"
+	"	cur=${words[-1]}\n"
+	"	# Readline replaces only what is behind the last of these.\n"
+	"	[[ $COMP_WORDBREAKS == *:* ]] && breaks+=:\n"
+	"	[[ $COMP_WORDBREAKS == *=* ]] && breaks+==\n"
+	"	[[ -n $breaks && $cur == *[$breaks]* ]] && prefix=${cur%\"${cur##*[$breaks]}\"}\n"
 	"	COMPREPLY=()\n"
-	"	for word in \"${COMP_WORDS[@]:0:COMP_CWORD}\"; do\n"
-	"		if [ \"$word\" = -- ]; then COMPREPLY=($(compgen -f -- \"$cur\")); return; fi\n"
-	"	done\n"
-	"	if [ \"$COMP_CWORD\" -eq 1 ]; then\n"
-	"		words=$(msb --help 2>/dev/null | sed -n 's/^  \\([a-z]\\{1,\\}\\) .*/\\1/p')\n"
-	"	elif [[ $cur == -* ]]; then\n"
-	"		words=$(msb \"$cmd\" --help 2>/dev/null | grep -oE -- '--[a-z][a-z-]*')\n"
-	"	elif [ \"$prev\" = --hypervisor ]; then words='auto kvm qemu'\n"
-	"	elif [ \"$prev\" = --format ]; then words=json\n"
-	"	elif [ \"$prev\" = --root-disk ] && [[ $cur != [./]* ]]; then words='tmpfs flat'\n"
-	"	elif [ \"$prev\" = --root-disk ] || { [ \"$cmd\" = run ] && [[ $cur == [./]* ]]; }; then\n"
-	"		COMPREPLY=($(compgen -f -- \"$cur\")); return\n"
-	"	elif [ \"$prev\" = -i ] || [ \"$prev\" = --input ] || [ \"$prev\" = --env-file ]; then\n"
-	"		COMPREPLY=($(compgen -f -- \"$cur\")); return\n"
-	"	elif [ \"$cmd\" = image ]; then words='ls rm load'\n"
-	"	elif [ \"$cmd\" = completion ]; then words=bash\n"
-	"	elif [ \"$cmd\" = run ] || [ \"$cmd\" = rmi ]; then words=$(msb images -q 2>/dev/null)\n"
-	"	fi\n"
-	"	COMPREPLY=($(compgen -W \"$words\" -- \"$cur\"))\n"
-	"	type __ltrim_colon_completions >/dev/null 2>&1 && __ltrim_colon_completions \"$cur\"\n"
+	"	while IFS=$'\\t' read -r word about; do\n"
+	"		case $word in\n"
+	"		:files)\n"
+	"			compopt -o filenames 2>/dev/null\n"
+	"			mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -f -- \"${cur#--*=}\") ;;\n"
+	"		\"$cur\"*) COMPREPLY+=(\"${word#\"$prefix\"}\") ;;\n"
+	"		esac\n"
+	"	done < <(msb __complete \"${words[@]:1}\" 2>/dev/null)\n"
 	"}\n"
 	"complete -F _msb msb\n";
 
+static const char zsh_script[] =
+	"#compdef msb\n"
+	"# msb completion for zsh: eval \"$(msb completion zsh)\" behind compinit, or a file _msb in $fpath\n"
+	"_msb() {\n"
+	"	local -a found\n"
+	"	local word about files=\n"
+	"	while IFS=$'\\t' read -r word about; do\n"
+	"		if [[ $word == :files ]]; then files=1; continue; fi\n"
+	"		found+=(\"${word//:/\\\\:}${about:+:$about}\")\n"
+	"	done < <(msb __complete \"${(@Q)words[2,CURRENT-1]}\" \"${(Q)PREFIX}\" 2>/dev/null)\n"
+	"	(( $#found )) && _describe msb found\n"
+	"	if [[ -n $files ]]; then\n"
+	"		[[ $PREFIX == --*=* ]] && compset -P '*='\n"
+	"		_files\n"
+	"	fi\n"
+	"}\n"
+	"if [[ $funcstack[1] == _msb ]]; then _msb \"$@\"; else compdef _msb msb; fi\n";
+
+static const char fish_script[] = "# msb completion for fish: msb completion fish | source\n"
+				  "function __msb_complete\n"
+				  "	set -l words (commandline -opc)\n"
+				  "	set -l typed (commandline -ct)\n"
+				  "	set -e words[1]\n"
+				  "	for line in (msb __complete $words \"$typed\" 2>/dev/null)\n"
+				  "		if test \"$line\" = :files\n"
+				  "			set -l option (string match -r -- '^--[^=]*=' \"$typed\")\n"
+				  "			set -l path (string replace -r -- '^--[^=]*=' '' \"$typed\")\n"
+				  "			printf '%s\\n' \"$option\"(__fish_complete_path \"$path\")\n"
+				  "		else\n"
+				  "			printf '%s\\n' $line\n"
+				  "		end\n"
+				  "	end\n"
+				  "end\n"
+				  "complete -c msb -f -a '(__msb_complete)'\n";
+
+static const struct shell {
+	const char *name, *script;
+} shells[] = {
+	{ "bash", bash_script },
+	{ "zsh", zsh_script },
+	{ "fish", fish_script },
+};
+
 int command_completion(int argc, char **argv)
 {
-	static const struct command help = { "completion", "Print a script that completes msb's commands and options.",
-					     "bash", NULL };
+	static const struct command help = { "completion",
+					     "Print a script that completes commands, options, images and sandboxes.",
+					     "SHELL",
+					     "SHELL is one of these; what to write where:\n"
+					     "  bash    eval \"$(msb completion bash)\" in ~/.bashrc\n"
+					     "  zsh     eval \"$(msb completion zsh)\" in ~/.zshrc, behind compinit\n"
+					     "  fish    msb completion fish | source in ~/.config/fish/config.fish\n" };
 	struct error err = ERROR_INIT;
 	struct parsed p;
 
@@ -46,11 +90,18 @@ int command_completion(int argc, char **argv)
 		print_help(&help, NULL, 0);
 		return 0;
 	}
-	if (p.word_count != 1 || p.extra_count || strcmp(p.words[0], "bash") != 0) {
-		err_set(&err, ERR_USAGE, 0, "completion: expected bash");
-		err_hint(&err, "eval \"$(msb completion bash)\"");
-		return usage_error(&err);
+	for (size_t i = 0; i < ARRAY_LEN(shells) && p.word_count == 1 && !p.extra_count; i++) {
+		if (strcmp(p.words[0], shells[i].name) == 0) {
+			fputs(shells[i].script, stdout);
+			return 0;
+		}
 	}
-	fputs(bash_script, stdout);
-	return 0;
+	if (p.extra_count)
+		err_set(&err, ERR_USAGE, 0, "completion: unexpected \"%.100s\"", p.extra[0]);
+	else if (p.word_count)
+		err_set(&err, ERR_USAGE, 0, "completion: there is none for \"%.100s\"", p.words[0]);
+	else
+		err_set(&err, ERR_USAGE, 0, "completion: for which shell?");
+	err_hint(&err, "msb completion bash, zsh or fish");
+	return usage_error(&err);
 }

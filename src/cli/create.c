@@ -10,7 +10,7 @@
 static const struct option_row rows[] = { CREATION_ROWS };
 
 static const struct command help = { "create", "Make a sandbox that stays, and boot it in the background.",
-				     "[OPTIONS] IMAGE", NULL };
+				     "[OPTIONS] IMAGE", root_disk_details };
 
 /** check_words() - One image, no command. */
 static int check_words(const struct parsed *p, struct error *err)
@@ -39,7 +39,6 @@ int command_create(int argc, char **argv)
 		return usage_error(&err);
 	if (p.help) {
 		print_help(&help, rows, ARRAY_LEN(rows));
-		root_disk_help();
 		return 0;
 	}
 	if (check_words(&p, &err) < 0)

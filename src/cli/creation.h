@@ -20,133 +20,75 @@ struct creation {
 };
 extern struct creation creation;
 
+/* clang-format off */
 /* One table for both commands. Those without a help text are known, but not there yet. */
-#define CREATION_ROWS                                                                                                     \
-	{ 'n', "name", "NAME", "name: the sandbox stays until msb rm", OPTION_STRING, &creation.name, 0, 0 },             \
-		{ 'm',	       "memory",	 "SIZE", "memory of the machine (512M)",                                  \
-		  OPTION_SIZE, &creation.memory, 1,	 CREATION_MEMORY_MIB_MAX },                                       \
-		{ 'c', "cpus", "N", "virtual CPUs (1)", OPTION_NUMBER, &creation.cpus, 1, 32 },                           \
-		{ 'e',	       "env",	      "KEY=VALUE", "environment variable; KEY alone copies the host's",           \
-		  OPTION_LIST, &creation.env, 0,	   0 },                                                           \
-		{ 0,	       "env-file",	    "FILE", "environment variables, one KEY=VALUE a line",                \
-		  OPTION_LIST, &creation.env_files, 0,	    0 },                                                          \
-		{ 'w', "workdir", "DIR", "working directory in the guest", OPTION_STRING, &creation.workdir, 0, 0 },      \
-		{ 'u',		 "user",	 "USER", "user in the guest: name, uid, name:group, uid:gid",             \
-		  OPTION_STRING, &creation.user, 0,	 0 },                                                             \
-		{ 'H',		 "hostname",	     "NAME", "host name of the guest (the sandbox's name)",               \
-		  OPTION_STRING, &creation.hostname, 0,	     0 },                                                         \
-		{ 0, "shell", "PROGRAM", "shell when no command is given (/bin/sh)", OPTION_STRING, &creation.shell,      \
-		  0, 0 },                                                                                                 \
-		{ 0, "entrypoint", "PROGRAM", "replaces the image's ENTRYPOINT", OPTION_STRING, &creation.entrypoint, 0,  \
-		  0 },                                                                                                    \
-		{ 0, "replace", NULL, "remove a sandbox of the same name first", OPTION_FLAG, &creation.replace, 0, 0 },  \
-		{ 0,                                                                                                      \
-		  "replace-with-timeout",                                                                                 \
-		  "TIME",                                                                                                 \
-		  "the same, with so long to stop (10s)",                                                                 \
-		  OPTION_STRING,                                                                                          \
-		  &creation.replace_timeout,                                                                              \
-		  0,                                                                                                      \
-		  0 },                                                                                                    \
-		{ 0, "label", "KEY=VALUE", "label, for msb ls --label", OPTION_LIST, &creation.labels, 0, 0 },            \
-		{ 0,                                                                                                      \
-		  "max-duration",                                                                                         \
-		  "TIME",                                                                                                 \
-		  "end the sandbox after 30s, 5m, 1h, whatever runs",                                                     \
-		  OPTION_DURATION,                                                                                        \
-		  &creation.max_duration,                                                                                 \
-		  1,                                                                                                      \
-		  UINT32_MAX },                                                                                           \
-		{ 0,                                                                                                      \
-		  "idle-timeout",                                                                                         \
-		  "TIME",                                                                                                 \
-		  "stop it when nothing was run in it for so long",                                                       \
-		  OPTION_DURATION,                                                                                        \
-		  &creation.idle_timeout,                                                                                 \
-		  1,                                                                                                      \
-		  UINT32_MAX },                                                                                           \
-		{ 0,                                                                                                      \
-		  "tmpfs",                                                                                                \
-		  "PATH[:SIZE][:OPTS]",                                                                                   \
-		  "mount a tmpfs; OPTS: ro,noexec,nosuid,nodev,mode=1777",                                                \
-		  OPTION_LIST,                                                                                            \
-		  &creation.tmpfs,                                                                                        \
-		  0,                                                                                                      \
-		  0 },                                                                                                    \
-		{ 0,                                                                                                      \
-		  "script",                                                                                               \
-		  "NAME:FILE|NAME=TEXT",                                                                                  \
-		  "program NAME in the guest's PATH",                                                                     \
-		  OPTION_LIST,                                                                                            \
-		  &creation.scripts,                                                                                      \
-		  0,                                                                                                      \
-		  0 },                                                                                                    \
-		{ 0, "script-path", "NAME:FILE", NULL, OPTION_LIST, &creation.script_paths, 0, 0 },                       \
-		{ 0, "script-raw", "NAME=TEXT", NULL, OPTION_LIST, &creation.script_raws, 0, 0 },                         \
-		{ 0,	       "copy",		 "SRC:DST", "copy a file or folder into the sandbox before it starts",    \
-		  OPTION_LIST, &creation.copies, 0,	    0 },                                                          \
-		{ 0, "copy-file", "SRC:DST", NULL, OPTION_LIST, &creation.copy_files, 0, 0 },                             \
-		{ 0, "copy-dir", "SRC:DST", NULL, OPTION_LIST, &creation.copy_dirs, 0, 0 },                               \
-		{ 0,	       "mkdir",		 "PATH", "make a folder in the sandbox before it starts",                 \
-		  OPTION_LIST, &creation.mkdirs, 0,	 0 },                                                             \
-		{ 0,	       "rm-path",	  "PATH", "remove a path in the sandbox before it starts",                \
-		  OPTION_LIST, &creation.removes, 0,	  0 },                                                            \
-		{ 0,                                                                                                      \
-		  "rlimit",                                                                                               \
-		  "NAME=SOFT[:HARD]",                                                                                     \
-		  "resource limit of the command (nofile=1024)",                                                          \
-		  OPTION_LIST,                                                                                            \
-		  &creation.rlimits,                                                                                      \
-		  0,                                                                                                      \
-		  0 },                                                                                                    \
-		{ 0,                                                                                                      \
-		  "security",                                                                                             \
-		  "KIND",                                                                                                 \
-		  "default, or restricted: no new privileges, no mounts",                                                 \
-		  OPTION_STRING,                                                                                          \
-		  &creation.security,                                                                                     \
-		  0,                                                                                                      \
-		  0 },                                                                                                    \
-		{ 0, "init", "PATH", "the guest's first process: a path, or auto", OPTION_STRING, &creation.init, 0, 0 }, \
-		{ 0, "init-arg", "WORD", NULL, OPTION_LIST, &creation.init_args, 0, 0 },                                  \
-		{ 0, "init-env", "KEY=VALUE", NULL, OPTION_LIST, &creation.init_env, 0, 0 },                              \
-		{ 0, "pull", "POLICY", "always, if-missing or never (if-missing)", OPTION_STRING, &creation.pull, 0, 0 }, \
-		{ 0,	       "insecure",	   NULL, "pull: plain HTTP and unchecked certificates are good enough",   \
-		  OPTION_FLAG, &creation.insecure, 0,	 0 },                                                             \
-		{ 0,	       "ca-certs",	   "FILE", "pull: trust these certificates (PEM) too",                    \
-		  OPTION_LIST, &creation.ca_certs, 0,	   0 },                                                           \
-		{ 0,                                                                                                      \
-		  "root-disk",                                                                                            \
-		  "SPEC",                                                                                                 \
-		  "what the sandbox writes to; see below (4G)",                                                           \
-		  OPTION_STRING,                                                                                          \
-		  &creation.root_disk,                                                                                    \
-		  0,                                                                                                      \
-		  0 },                                                                                                    \
-		{ 0,                                                                                                      \
-		  "oci-upper-size",                                                                                       \
-		  "SIZE",                                                                                                 \
-		  NULL,                                                                                                   \
-		  OPTION_SIZE,                                                                                            \
-		  &creation.upper_size,                                                                                   \
-		  ROOT_DISK_MIB_MIN,                                                                                      \
-		  ROOT_DISK_MIB_MAX },                                                                                    \
-		{ 0,                                                                                                      \
-		  "hypervisor",                                                                                           \
-		  "KIND",                                                                                                 \
-		  "auto, kvm or qemu (auto; MSB_HYPERVISOR)",                                                             \
-		  OPTION_STRING,                                                                                          \
-		  &creation.hypervisor,                                                                                   \
-		  0,                                                                                                      \
-		  0 },                                                                                                    \
-		{ 'q', "quiet", NULL, "no notes", OPTION_FLAG, &creation.quiet, 0, 0 },                                   \
-		{ 'v', "volume", "SPEC", NULL, OPTION_LATER, NULL, 0, 0 },                                                \
-		{ 'p', "port", "SPEC", NULL, OPTION_LATER, NULL, 0, 0 },                                                  \
-		{ 0, "secret", "SPEC", NULL, OPTION_LATER, NULL, 0, 0 },                                                  \
-		{ 0, "no-network", NULL, NULL, OPTION_LATER, NULL, 0, 0 },                                                \
-	{                                                                                                                 \
-		0, "max-connections", "N", NULL, OPTION_LATER, NULL, 0, 0                                                 \
-	}
+#define CREATION_ROWS \
+	{ 'n', "name", "NAME", "name: the sandbox stays until msb rm", OPTION_STRING, &creation.name, 0, 0 }, \
+	{ 'm', "memory", "SIZE", "memory of the machine (512M)", \
+	  OPTION_SIZE, &creation.memory, 1, CREATION_MEMORY_MIB_MAX }, \
+	{ 'c', "cpus", "N", "virtual CPUs (1)", OPTION_NUMBER, &creation.cpus, 1, 32 }, \
+	{ 'e', "env", "KEY=VALUE", "environment variable; KEY alone copies the host's", \
+	  OPTION_LIST, &creation.env, 0, 0 }, \
+	{ 0, "env-file", "FILE", "environment variables, one KEY=VALUE a line", \
+	  OPTION_LIST, &creation.env_files, 0, 0 }, \
+	{ 'w', "workdir", "DIR", "working directory in the guest", OPTION_STRING, &creation.workdir, 0, 0 }, \
+	{ 'u', "user", "USER", "user in the guest: name, uid, name:group, uid:gid", \
+	  OPTION_STRING, &creation.user, 0, 0 }, \
+	{ 'H', "hostname", "NAME", "host name of the guest (the sandbox's name)", \
+	  OPTION_STRING, &creation.hostname, 0, 0 }, \
+	{ 0, "shell", "PROGRAM", "shell when no command is given (/bin/sh)", \
+	  OPTION_STRING, &creation.shell, 0, 0 }, \
+	{ 0, "entrypoint", "PROGRAM", "replaces the image's ENTRYPOINT", \
+	  OPTION_STRING, &creation.entrypoint, 0, 0 }, \
+	{ 0, "replace", NULL, "remove a sandbox of the same name first", OPTION_FLAG, &creation.replace, 0, 0 }, \
+	{ 0, "replace-with-timeout", "TIME", "the same, with so long to stop (10s)", \
+	  OPTION_STRING, &creation.replace_timeout, 0, 0 }, \
+	{ 0, "label", "KEY=VALUE", "label, for msb ls --label", OPTION_LIST, &creation.labels, 0, 0 }, \
+	{ 0, "max-duration", "TIME", "end the sandbox after 30s, 5m, 1h, whatever runs", \
+	  OPTION_DURATION, &creation.max_duration, 1, UINT32_MAX }, \
+	{ 0, "idle-timeout", "TIME", "stop it when nothing was run in it for so long", \
+	  OPTION_DURATION, &creation.idle_timeout, 1, UINT32_MAX }, \
+	{ 0, "tmpfs", "PATH[:SIZE][:OPTS]", "mount a tmpfs; OPTS: ro,noexec,nosuid,nodev,mode=1777", \
+	  OPTION_LIST, &creation.tmpfs, 0, 0 }, \
+	{ 0, "script", "NAME:FILE|NAME=TEXT", "program NAME in the guest's PATH", \
+	  OPTION_LIST, &creation.scripts, 0, 0 }, \
+	{ 0, "script-path", "NAME:FILE", NULL, OPTION_LIST, &creation.script_paths, 0, 0 }, \
+	{ 0, "script-raw", "NAME=TEXT", NULL, OPTION_LIST, &creation.script_raws, 0, 0 }, \
+	{ 0, "copy", "SRC:DST", "copy a file or folder into the sandbox before it starts", \
+	  OPTION_LIST, &creation.copies, 0, 0 }, \
+	{ 0, "copy-file", "SRC:DST", NULL, OPTION_LIST, &creation.copy_files, 0, 0 }, \
+	{ 0, "copy-dir", "SRC:DST", NULL, OPTION_LIST, &creation.copy_dirs, 0, 0 }, \
+	{ 0, "mkdir", "PATH", "make a folder in the sandbox before it starts", \
+	  OPTION_LIST, &creation.mkdirs, 0, 0 }, \
+	{ 0, "rm-path", "PATH", "remove a path in the sandbox before it starts", \
+	  OPTION_LIST, &creation.removes, 0, 0 }, \
+	{ 0, "rlimit", "NAME=SOFT[:HARD]", "resource limit of the command (nofile=1024)", \
+	  OPTION_LIST, &creation.rlimits, 0, 0 }, \
+	{ 0, "security", "KIND", "default, or restricted: no new privileges, no mounts", \
+	  OPTION_STRING, &creation.security, 0, 0 }, \
+	{ 0, "init", "PATH", "the guest's first process: a path, or auto", OPTION_STRING, &creation.init, 0, 0 }, \
+	{ 0, "init-arg", "WORD", NULL, OPTION_LIST, &creation.init_args, 0, 0 }, \
+	{ 0, "init-env", "KEY=VALUE", NULL, OPTION_LIST, &creation.init_env, 0, 0 }, \
+	{ 0, "pull", "always|if-missing|never", "fetch the image? (if-missing)", \
+	  OPTION_STRING, &creation.pull, 0, 0 }, \
+	{ 0, "insecure", NULL, "pull: plain HTTP and unchecked certificates are good enough", \
+	  OPTION_FLAG, &creation.insecure, 0, 0 }, \
+	{ 0, "ca-certs", "FILE", "pull: trust these certificates (PEM) too", \
+	  OPTION_LIST, &creation.ca_certs, 0, 0 }, \
+	{ 0, "root-disk", "SPEC", "what the sandbox writes to; see below (4G)", \
+	  OPTION_STRING, &creation.root_disk, 0, 0 }, \
+	{ 0, "oci-upper-size", "SIZE", NULL, \
+	  OPTION_SIZE, &creation.upper_size, ROOT_DISK_MIB_MIN, ROOT_DISK_MIB_MAX }, \
+	{ 0, "hypervisor", "KIND", "auto, kvm or qemu (auto; MSB_HYPERVISOR)", \
+	  OPTION_STRING, &creation.hypervisor, 0, 0 }, \
+	{ 'q', "quiet", NULL, "no notes", OPTION_FLAG, &creation.quiet, 0, 0 }, \
+	{ 'v', "volume", "SPEC", NULL, OPTION_LATER, NULL, 0, 0 }, \
+	{ 'p', "port", "SPEC", NULL, OPTION_LATER, NULL, 0, 0 }, \
+	{ 0, "secret", "SPEC", NULL, OPTION_LATER, NULL, 0, 0 }, \
+	{ 0, "no-network", NULL, NULL, OPTION_LATER, NULL, 0, 0 }, \
+	{ 0, "max-connections", "N", NULL, OPTION_LATER, NULL, 0, 0 }
+
+/* clang-format on */
 
 /**
  * creation_spec() - What was typed as a spec, checked as far as that is possible without looking at the image.

@@ -77,8 +77,7 @@ int command_load(int argc, char **argv)
 	return 0;
 }
 
-/** print_json_string() - Quoted and escaped. */
-static void print_json_string(const char *s)
+void print_json_string(const char *s)
 {
 	putchar('"');
 	for (; *s; s++) {
@@ -155,10 +154,8 @@ int command_images(int argc, char **argv)
 		print_help(&help, rows, ARRAY_LEN(rows));
 		return 0;
 	}
-	if (p.extra_count || (format && strcmp(format, "json") != 0)) {
-		err_set(&err, ERR_USAGE, 0,
-			p.extra_count ? "images: unexpected \"%s\"" : "--format: \"%s\" is not json",
-			p.extra_count ? p.extra[0] : format);
+	if (p.extra_count) {
+		err_set(&err, ERR_USAGE, 0, "images: unexpected \"%s\"", p.extra[0]);
 		return usage_error(&err);
 	}
 	store = open_store(&paths, ENGINE_READ, &err);

@@ -12,9 +12,16 @@
 #include "base/macros.h"
 #include "cli/cli.h"
 
-enum group { SANDBOXES, IMAGES, REGISTRIES, HOST, ALIAS, GROUPS };
+enum group { SANDBOXES, IMAGES, REGISTRIES, HOST, ALIAS, HIDDEN };
 
-/* One or two words; an alias is another name that help does not list. */
+static const char *const titles[] = {
+	[SANDBOXES] = "Sandboxes",
+	[IMAGES] = "Images",
+	[REGISTRIES] = "Registries",
+	[HOST] = "This host",
+};
+
+/* One or two words; an alias is another name that help does not list. Hidden ones are for programs of ours. */
 static const struct entry {
 	const char *name, *summary;
 	enum group group;
@@ -61,6 +68,8 @@ static const struct entry {
 	{ "system df", "show what takes disk space", HOST, command_system_df },
 	{ "system prune", "remove what nobody needs", HOST, command_system_prune },
 	{ "completion", "print a completion script", HOST, command_completion },
+	{ "__complete", "", HIDDEN, command_complete },
+	{ "__tables", "", HIDDEN, command_tables },
 };
 
 /* Known, not there yet: a clear answer instead of a wrong guess. */
@@ -72,13 +81,6 @@ static const char *const later[] = {
 /** top_help() - Bare msb, --help. */
 static int top_help(void)
 {
-	static const char *const titles[GROUPS] = {
-		[SANDBOXES] = "Sandboxes",
-		[IMAGES] = "Images",
-		[REGISTRIES] = "Registries",
-		[HOST] = "This host",
-	};
-
 	printf("msb runs commands in microVMs made from OCI images.\n\nUsage: msb COMMAND [OPTIONS]\n");
 	for (enum group g = SANDBOXES; g < ALIAS; g++) {
 		printf("\n%s:\n", titles[g]);
@@ -185,11 +187,35 @@ static int start(const struct entry *e, int count, char **args)
 	return e->run(count, args);
 }
 
-/** dispatch() - The command by its name; args[0] is the name. */
-static int dispatch(int count, char **args)
+bool command_info(size_t index, struct command_info *out)
+{
+	char help[] = "--help";
+	char *args[] = { help };
+	size_t i = 0;
+
+	while (i < ARRAY_LEN(commands) && (commands[i].group == HIDDEN || index--))
+		i++;
+	if (i == ARRAY_LEN(commands))
+		return false;
+	*out = (struct command_info){ .name = commands[i].name, .brief = commands[i].summary };
+	if (commands[i].group == ALIAS) {
+		for (size_t j = 0; j < ARRAY_LEN(commands) && !out->alias_of; j++)
+			if (commands[j].run == commands[i].run && commands[j].group != ALIAS)
+				out->alias_of = commands[j].name;
+	} else {
+		out->group = titles[commands[i].group];
+	}
+	describe_into(out);
+	commands[i].run(1, args);
+	describe_into(NULL);
+	return true;
+}
+
+int dispatch(int count, char **args)
 {
 	char help_word[] = "--help";
-	char *help_args[] = { count > 1 ? args[1] : NULL, help_word };
+	char *help_args[3];
+	int words = count > 2 && is_group(args[1]) ? 2 : 1; /* of the command that help is asked for */
 
 	if (count < 1 || is(args[0], "--help", "-h") || (strcmp(args[0], "help") == 0 && count == 1))
 		return top_help();
@@ -197,8 +223,11 @@ static int dispatch(int count, char **args)
 		printf("msb %s\n", MSB_VERSION);
 		return 0;
 	}
-	if (strcmp(args[0], "help") == 0)
-		return help_args[0][0] == '-' ? top_help() : dispatch(2, help_args);
+	if (strcmp(args[0], "help") == 0) {
+		memcpy(help_args, args + 1, (size_t)words * sizeof(*args));
+		help_args[words] = help_word;
+		return args[1][0] == '-' ? top_help() : dispatch(words + 1, help_args);
+	}
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
 		const char *second = second_word(commands[i].name, args[0]);
 

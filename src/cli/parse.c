@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/log.h"
 #include "base/macros.h"
 #include "base/num.h"
@@ -43,6 +45,34 @@ int usage_error(const struct error *err)
 	return EXIT_USAGE;
 }
 
+bool is_choice_list(const char *value_name)
+{
+	return value_name && islower((unsigned char)value_name[0]);
+}
+
+/** check_choice() - A value is one of a list "a|b|c". */
+static int check_choice(const char *option, const char *list, const char *v, struct error *err)
+{
+	struct buf text = BUF_INIT(200);
+	const char *said;
+	size_t n;
+
+	for (const char *at = list; *at; at += n + (at[n] == '|')) {
+		const char *between = at == list ? "" : strchr(at, '|') ? ", " : " or ";
+
+		n = strcspn(at, "|");
+		buf_printf(&text, "%s%.*s", between, (int)n, at);
+		if (strlen(v) == n && strncmp(at, v, n) == 0) {
+			buf_free(&text);
+			return 0;
+		}
+	}
+	said = buf_cstr(&text);
+	err_set(err, ERR_USAGE, 0, "--%s: \"%.100s\" is not %s", option, v, said ? said : list);
+	buf_free(&text);
+	return -(int)ERR_USAGE;
+}
+
 /** set_value() - One option's value into its target. */
 static int set_value(const struct option_row *row, const char *v, struct error *err)
 {
@@ -53,6 +83,8 @@ static int set_value(const struct option_row *row, const char *v, struct error *
 		*(bool *)row->target = true;
 		return 0;
 	case OPTION_STRING:
+		if (is_choice_list(row->value_name) && check_choice(row->name, row->value_name, v, err) < 0)
+			return -(int)err->code;
 		*(const char **)row->target = v;
 		return 0;
 	case OPTION_LIST:
@@ -76,8 +108,7 @@ static int set_value(const struct option_row *row, const char *v, struct error *
 	return 0;
 }
 
-/** takes_value() - Does an option of this kind need a value? */
-static bool takes_value(const struct option_row *row)
+bool takes_value(const struct option_row *row)
 {
 	return row->kind != OPTION_FLAG && row->value_name;
 }
@@ -186,21 +217,38 @@ int parse_options(const struct option_row *rows, size_t count, size_t max_words,
 	return 0;
 }
 
+static struct command_info *described;
+
+void describe_into(struct command_info *out)
+{
+	described = out;
+}
+
 void print_help(const struct command *c, const struct option_row *rows, size_t count)
 {
-	printf("%s\n\nUsage: msb %s %s\n", c->summary, c->name, c->usage);
+	if (described) {
+		described->command = *c;
+		described->rows = rows;
+		described->row_count = count;
+		return;
+	}
+	printf("%s\n\nUsage: msb %s%s%s\n", c->summary, c->name, *c->usage ? " " : "", c->usage);
 	if (count)
 		printf("\nOptions:\n");
 	for (size_t i = 0; i < count; i++) {
 		char left[64];
+		int width;
 
 		if (rows[i].kind == OPTION_LATER || !rows[i].help)
 			continue;
-		snprintf(left, sizeof(left), "%c%c%s --%s%s%s", rows[i].short_name ? '-' : ' ',
-			 rows[i].short_name ? rows[i].short_name : ' ', rows[i].short_name ? "," : " ", rows[i].name,
-			 rows[i].value_name ? " " : "", rows[i].value_name ? rows[i].value_name : "");
-		printf("  %-28s  %s\n", left, rows[i].help);
+		width = snprintf(left, sizeof(left), "%c%c%s --%s%s%s", rows[i].short_name ? '-' : ' ',
+				 rows[i].short_name ? rows[i].short_name : ' ', rows[i].short_name ? "," : " ",
+				 rows[i].name, rows[i].value_name ? " " : "",
+				 rows[i].value_name ? rows[i].value_name : "");
+		printf("  %-28s%s%s\n", left, width > 28 ? "\n                                " : "  ", rows[i].help);
 	}
+	if (c->details)
+		printf("\n%s", c->details);
 }
 
 int command_failed(const struct error *err)

@@ -67,10 +67,8 @@ static int prune(const char *name, const char *summary, bool templates, int argc
 		print_help(&help, rows, ARRAY_LEN(rows));
 		return 0;
 	}
-	if (p.extra_count || (format && strcmp(format, "json") != 0)) {
-		err_set(&err, ERR_USAGE, 0,
-			p.extra_count ? "%s: unexpected \"%s\"" : "%s: --format: \"%s\" is not json", name,
-			p.extra_count ? p.extra[0] : format);
+	if (p.extra_count) {
+		err_set(&err, ERR_USAGE, 0, "%s: unexpected \"%s\"", name, p.extra[0]);
 		return usage_error(&err);
 	}
 	status = confirm(yes, name,
@@ -129,10 +127,8 @@ int command_system_df(int argc, char **argv)
 		print_help(&help, rows, ARRAY_LEN(rows));
 		return 0;
 	}
-	if (p.extra_count || (format && strcmp(format, "json") != 0)) {
-		err_set(&err, ERR_USAGE, 0,
-			p.extra_count ? "system df: unexpected \"%s\"" : "--format: \"%s\" is not json",
-			p.extra_count ? p.extra[0] : format);
+	if (p.extra_count) {
+		err_set(&err, ERR_USAGE, 0, "system df: unexpected \"%s\"", p.extra[0]);
 		return usage_error(&err);
 	}
 	if (engine_paths(&paths, ENGINE_READ, &err) < 0 || engine_usage(&paths, list, &count, &err) < 0) {

@@ -75,9 +75,13 @@ int command_registry_login(int argc, char **argv)
 		  0, 0 },
 		{ 0, "ca-certs", "FILE", "trust these certificates (PEM) too", OPTION_LIST, &certs, 0, 0 },
 	};
-	static const struct command help = { "registry login",
-					     "Store a name and password for a registry, after trying them there.",
-					     "HOST -u USER [--password-stdin]", NULL };
+	static const struct command help = {
+		"registry login", "Store a name and password for a registry, after trying them there.",
+		"HOST -u USER [OPTIONS]",
+		"Without --password-stdin the password is asked for on the terminal. It is "
+		"kept in MSB_HOME/secrets,\nin a file that only you can read; docker.io is "
+		"Docker Hub's HOST.\n"
+	};
 	const char *words[2 * ARGS_LIST_MAX + 8];
 	struct error err = ERROR_INIT;
 	struct engine_paths paths;

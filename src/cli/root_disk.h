@@ -13,7 +13,7 @@
  * @out: on success; its path is a new string where options follow it, kept for the life of the process
  */
 int root_disk_parse(const char *text, struct root_disk *out, struct error *err);
-/** root_disk_help() - The forms, below the help of a command. */
-void root_disk_help(void);
+/** The forms, for the help of a command. */
+extern const char root_disk_details[];
 
 #endif

@@ -30,7 +30,7 @@ static const struct option_row rows[] = {
 };
 
 static const struct command help = { "run", "Run a command in a virtual machine made from an image.",
-				     "[OPTIONS] IMAGE [-- COMMAND...]", NULL };
+				     "[OPTIONS] IMAGE [-- COMMAND...]", root_disk_details };
 
 /** check_words() - Exactly one image, the command behind --. */
 static int check_words(const struct parsed *p, struct error *err)
@@ -189,7 +189,6 @@ int command_run(int argc, char **argv)
 		return usage_error(&err);
 	if (p.help) {
 		print_help(&help, rows, ARRAY_LEN(rows));
-		root_disk_help();
 		return 0;
 	}
 	if (check_words(&p, &err) < 0)

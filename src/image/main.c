@@ -123,7 +123,7 @@ static int confine(const struct verb *v, struct error *err)
 }
 
 /** hint_of() - What to do about a failure: what its place knew, what its errno says, or what its class suggests. */
-static const char *hint_of(const struct error *err)
+static const char *hint_of(const struct verb *v, const struct error *err)
 {
 	const char *advice = err->hint[0] ? err->hint : err_advice(err);
 
@@ -131,11 +131,14 @@ static const char *hint_of(const struct error *err)
 		return advice;
 	switch ((int)err->code) {
 	case ERR_INVALID:
+		if (v->network)
+			return "the registry's copy is damaged: the image must be pushed there again";
 		return "make or copy the archive again, with docker save, skopeo, buildah or umoci";
 	case ERR_LIMIT:
 		return "images beyond this limit are not loaded: make the image smaller";
 	case ERR_UNSUPPORTED:
-		return "save the image for linux/amd64";
+		return v->network ? "choose another tag, or build the image for linux/amd64"
+				  : "save the image for linux/amd64";
 	default:
 		return "msb doctor says what this host lacks";
 	}
@@ -166,6 +169,6 @@ int main(int argc, char **argv)
 	adder_close(&a, rc < 0 && v->adds);
 	if (rc == 0)
 		return 0;
-	fprintf(stderr, "error: %s\n  → %s\n", err.text, hint_of(&err));
+	fprintf(stderr, "error: %s\n  → %s\n", err.text, hint_of(v, &err));
 	return err.code == ERR_CANCELLED ? 130 : 1;
 }

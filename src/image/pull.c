@@ -567,8 +567,9 @@ static void say_done(const struct pull *p)
 		made += atomic_load(&p->shared->layers[i].state) == LAYER_DONE;
 	}
 	progress_size(fetched, size);
-	fprintf(stderr, "✓ Pulled %s (%u layers, %u new; %s in %.1f s from %s)\n", p->name, p->shared->count, made,
-		size, (double)(clock_monotonic_ns() - p->start_ns) / 1e9, p->source);
+	fprintf(stderr, "✓ Pulled %s (%u layer%s, %u new; %s in %.1f s from %s)\n", p->name, p->shared->count,
+		p->shared->count == 1 ? "" : "s", made, size, (double)(clock_monotonic_ns() - p->start_ns) / 1e9,
+		p->source);
 }
 
 /** run() - Everything. */

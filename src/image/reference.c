@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/macros.h"
 #include "image/reference.h"
 
 #define TAG_MAX 128
@@ -33,6 +34,21 @@ static bool check_repository(const char *s, size_t n)
 			return false;
 	}
 	return n > 0;
+}
+
+/** bad_repository() - With the name that it would be in lower case, if that is one. @s, @n: it, within what was typed
+ */
+static int bad_repository(const char *typed, const char *s, size_t n, struct error *err)
+{
+	char lower[LENGTH_MAX + 1];
+	int rc = bad(typed, "the name must be lower-case letters, digits, and . _ - / between them", err);
+
+	for (size_t i = 0; i < n; i++)
+		lower[i] = (char)tolower((unsigned char)s[i]);
+	if (check_repository(lower, n))
+		err_hint(err, "did you mean %.*s%.*s%.60s?", (int)MIN(s - typed, 40), typed, (int)MIN(n, 60), lower,
+			 s + n);
+	return rc;
 }
 
 /** check_tag() - Word characters, not beginning with '.' or '-'. */
@@ -72,7 +88,7 @@ int reference_parse(const char *typed, struct reference *out, struct error *err)
 	if (colon && !check_tag(colon + 1, (size_t)(end - colon - 1)))
 		return bad(typed, "bad tag", err);
 	if (!check_repository(rest, (size_t)((colon ? colon : end) - rest)))
-		return bad(typed, "the name must be lower-case letters, digits, and . _ - / between them", err);
+		return bad_repository(typed, rest, (size_t)((colon ? colon : end) - rest), err);
 	if (at &&
 	    (strncmp(at, "@sha256:", 8) != 0 || strspn(at + 8, "0123456789abcdef") != DIGEST_HEX || at[8 + DIGEST_HEX]))
 		return bad(typed, "the digest must be sha256: and 64 hex digits", err);

@@ -16,23 +16,23 @@
 
 #define PROTO_VERSION 1
 #define FRAME_HEADER_SIZE 12
-#define FRAME_BODY_MAX (1024 * 1024) /* of any frame; bounds what a reader buffers */
-#define FRAME_STREAM_MAX (64 * 1024) /* of a stream frame */
-#define STDIN_WINDOW (256 * 1024)    /* stdin bytes the host may have under way that the command has not taken */
+#define FRAME_BODY_MAX (1024 * 1024)   /* of any frame; bounds what a reader buffers */
+#define FRAME_STREAM_MAX (64 * 1024)   /* of a stream frame */
+#define STDIN_WINDOW (256 * 1024)      /* stdin bytes the host may have under way that the command has not taken */
 
 #define VSOCK_CID_HOST 2
 #define VSOCK_CID_GUEST 3
-#define VSOCK_PORT_CONTROL 1	     /* on the host: the agent connects here once, before any user process runs */
-#define VSOCK_PORT_SESSION 2	     /* in the guest: the host connects here, once per session */
+#define VSOCK_PORT_CONTROL 1	/* on the host: the agent connects here once, before any user process runs */
+#define VSOCK_PORT_SESSION 2	/* in the guest: the host connects here, once per session */
 #define VSOCK_PORT_AGENT_SOURCE 1023 /* source port of the agent's control connection (privileged in the guest) */
 
 enum frame_type {
 	/* control connection */
-	FRAME_HELLO = 1,       /* agent -> host: struct msg_hello */
-	FRAME_BOOT = 2,	       /* host -> agent: struct msg_boot */
-	FRAME_READY = 3,       /* agent -> host: struct msg_ready */
-	FRAME_BOOT_FAILED = 4, /* agent -> host: struct msg_failed */
-	FRAME_PING = 5,	       /* host -> agent: empty; answered by FRAME_PONG */
+	FRAME_HELLO = 1,	/* agent -> host: struct msg_hello */
+	FRAME_BOOT = 2,		/* host -> agent: struct msg_boot */
+	FRAME_READY = 3,	/* agent -> host: struct msg_ready */
+	FRAME_BOOT_FAILED = 4,	/* agent -> host: struct msg_failed */
+	FRAME_PING = 5,		/* host -> agent: empty; answered by FRAME_PONG */
 	FRAME_PONG = 6,
 	FRAME_CLOCK = 7,	/* host -> agent: struct msg_clock */
 	FRAME_SHUTDOWN = 8,	/* host -> agent: struct msg_shutdown or empty; the agent ends all, syncs, powers off */
@@ -40,7 +40,7 @@ enum frame_type {
 	FRAME_STATS = 10,	/* host -> agent: empty; answered by FRAME_STATS_REPLY */
 	FRAME_STATS_REPLY = 11, /* agent -> host: struct msg_stats */
 	/* session connection, files (see below) */
-	FRAME_DONE = 15, /* agent -> host: struct msg_done, the answer to PUT's END; the last frame */
+	FRAME_DONE = 15,	/* agent -> host: struct msg_done, the answer to PUT's END; the last frame */
 	/* session connection, a command */
 	FRAME_EXEC = 16,	/* host -> agent: struct msg_exec, first frame of the connection */
 	FRAME_STARTED = 17,	/* agent -> host: struct msg_started */
@@ -58,11 +58,11 @@ enum frame_type {
 	 * host or from the agent: an ENTRY for what is copied, which comes first, and for all below it, depth first,
 	 * a folder before what is in it; DATA after the ENTRY of a file, as many as it takes; END.
 	 */
-	FRAME_PUT = 27,	  /* host -> agent: struct msg_put */
-	FRAME_GET = 28,	  /* host -> agent: struct msg_get */
-	FRAME_ENTRY = 29, /* struct msg_entry */
-	FRAME_DATA = 30,  /* raw, at most FRAME_STREAM_MAX */
-	FRAME_END = 31,	  /* empty; of GET the last frame of the connection */
+	FRAME_PUT = 27,		/* host -> agent: struct msg_put */
+	FRAME_GET = 28,		/* host -> agent: struct msg_get */
+	FRAME_ENTRY = 29,	/* struct msg_entry */
+	FRAME_DATA = 30,	/* raw, at most FRAME_STREAM_MAX */
+	FRAME_END = 31,		/* empty; of GET the last frame of the connection */
 	/* supervisor and its client, never on vsock */
 	FRAME_SANDBOX_READY = 32,  /* supervisor -> client: empty; the session socket is joined to the guest */
 	FRAME_SANDBOX_FAILED = 33, /* supervisor -> client: struct msg_failed; the sandbox ends */

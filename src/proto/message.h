@@ -61,7 +61,8 @@ struct msg_boot {
 	bool restricted;	  /* sessions: no_new_privs, no CAP_SYS_ADMIN; tmpfs: nosuid, nodev */
 	const char *init;	  /* who becomes PID 1: absolute path, or "auto"; NULL: the agent stays it */
 	struct msg_strings init_args, init_env;
-	struct msg_strings mkdirs, removes; /* absolute paths; done in this order before anything starts; idempotent */
+	struct msg_strings mkdirs;  /* absolute paths: made, parents too, when all is mounted */
+	struct msg_strings removes; /* absolute paths: removed, folders with all in them, before that */
 };
 
 struct msg_ready {
@@ -80,7 +81,8 @@ enum msg_failure {
 	MSG_FAIL_NO_MEMORY,
 	MSG_FAIL_PTY,
 	MSG_FAIL_MOUNT,		  /* boot only */
-	MSG_FAIL_DISK,		  /* boot only: what is on a disk, or does not fit there */
+	MSG_FAIL_DISK,		  /* what is on a disk, or does not fit there */
+	MSG_FAIL_STOPPING,	  /* the guest is shutting down: nothing new starts */
 	MSG_FAIL_COUNT
 };
 

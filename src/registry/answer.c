@@ -318,6 +318,7 @@ static bool name_nearest(struct exchange *x)
 	const char *host = strcmp(r->registry, REFERENCE_HUB) == 0 ? "" : r->registry;
 	struct registry_error said;
 	char found[256];
+	size_t count;
 
 	/* Many registries say of a missing repository that its manifest is unknown. Its list of tags does not. */
 	if (!x->missing_name && x->hop.answer.status == 404 && registry_error_parse(x->body.data, x->body.len, &said) &&
@@ -334,6 +335,9 @@ static bool name_nearest(struct exchange *x)
 	    list_nearest(x->body.data, x->body.len, "tags", x->name, found))
 		err_hint(&x->verdict, "did you mean %s%s%s:%s?", host, *host ? "/" : "", r->repository + (hub ? 8 : 0),
 			 found);
+	else if (x->hop.answer.status == 200 && !x->missing_name &&
+		 (count = list_some(x->body.data, x->body.len, "tags", found)))
+		err_hint(&x->verdict, count == 1 ? "its only tag is %s" : "its tags are %s", found);
 	else if (x->hop.answer.status == 200 && x->missing_name &&
 		 list_nearest(x->body.data, x->body.len, "repositories", r->repository, found))
 		err_hint(&x->verdict, "did you mean %s%s%s%s%s?", host, *host ? "/" : "",

@@ -50,10 +50,12 @@ static int add_endpoint(struct client *client, const char *home, const char *url
 	path = rest + n;
 	while (*path == '/' && path[1] == '/')
 		path++;
-	if (!host_canonical(url, e->host) || n >= sizeof(e->authority) || strlen(path) >= sizeof(e->prefix) ||
-	    strpbrk(path, "?# \t"))
-		return err_set(err, ERR_INVALID, 0, "%s: \"%.200s\" is no URL of a registry",
-			       config_path(client->config), url);
+	if ((e->scheme == SCHEME_AUTO && strstr(url, "://")) || !host_canonical(url, e->host) ||
+	    n >= sizeof(e->authority) || strlen(path) >= sizeof(e->prefix) || strpbrk(path, "?# \t")) {
+		err_set(err, ERR_INVALID, 0, "%s: \"%.200s\" is no URL of a registry", config_path(client->config),
+			url);
+		return err_hint(err, "expected host[:port], or http(s)://host[:port]/path for a mirror");
+	}
 	snprintf(e->authority, sizeof(e->authority), "%.*s", (int)n, rest);
 	if (!mirror && strcmp(e->host, REFERENCE_HUB) == 0)
 		snprintf(e->authority, sizeof(e->authority), HUB_AUTHORITY);
@@ -128,6 +130,18 @@ struct client *client_new_login(const char *home, const char *host, const struct
 	}
 	client->endpoint[0].credentials = *c;
 	return client;
+}
+
+struct client *client_new_idle(struct error *err)
+{
+	struct client *client = calloc(1, sizeof(*client));
+
+	if (client && (client->http = http_new(NULL, 0, err)))
+		return client;
+	if (!client)
+		err_set(err, ERR_NO_MEMORY, 0, "out of memory");
+	free(client);
+	return NULL;
 }
 
 void client_free(struct client *client)

@@ -158,6 +158,8 @@ struct client *client_new(const char *home, const char *reference, const struct 
 /** client_new_login() - For one host and these credentials; no mirrors. */
 struct client *client_new_login(const char *home, const char *host, const struct credentials *c,
 				const struct client_options *options, struct error *err);
+/** client_new_idle() - One for client_step() only: it knows no registry. */
+struct client *client_new_idle(struct error *err);
 void client_free(struct client *client);
 /** client_step() - Wait for network, timers or @fds, at most @wait_ms; do what is to be done. */
 int client_step(struct client *client, struct curl_waitfd *fds, unsigned int count, int wait_ms, struct error *err);
@@ -193,6 +195,8 @@ void secret_free(char **s);
 void say_subject(const struct exchange *x, char out[400]);
 /** say_transport() - Why a hop failed without an answer. @url: where to. Return: negative code. */
 int say_transport(const struct hop *hop, const struct endpoint *e, const char *url, struct error *err);
+/** say_unauthorised() - 401 of the registry or its token server. @said: in its words, or "" */
+int say_unauthorised(const struct endpoint *e, const char *said, struct error *err);
 /** say_refused() - 401 or 403. */
 int say_refused(const struct exchange *x, const struct endpoint *e, int status, const struct registry_error *said,
 		struct error *err);

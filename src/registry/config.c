@@ -150,6 +150,8 @@ struct config *config_load(const char *home, struct error *err)
 	buf_free(&raw);
 	if (rc == 0)
 		return config;
+	if (err->code == ERR_INVALID)
+		err_hint(err, "correct that file; MSB_CONFIG_PATH can name another");
 	config_free(config);
 	return NULL;
 }

@@ -147,7 +147,8 @@ int store_each(const char *home, int (*fn)(void *arg, const char *host), void *a
 /** incomplete() - The entry of config.json does not lead to a password. */
 static int incomplete(const struct config *config, const char *host, const char *what, struct error *err)
 {
-	return err_set(err, ERR_INVALID, 0, "%s: registries.hosts.%s.auth: %s", config_path(config), host, what);
+	err_set(err, ERR_INVALID, 0, "%s: registries.hosts.%s.auth: %s", config_path(config), host, what);
+	return err_hint(err, "for example {\"username\": \"USER\", \"password_env\": \"VARIABLE\"}");
 }
 
 /** from_config() - Follow an auth entry of config.json. */
@@ -180,8 +181,13 @@ static int from_config(const char *home, const struct config *config, const char
 		if (!entry.value[0] || strchr(entry.value, '/') || entry.value[0] == '.')
 			return incomplete(config, host, "secret_name must be the name of a file", err);
 		dir = open_store(home);
-		if (dir < 0)
+		if (dir < 0 && errno != ENOENT)
 			return err_set(err, err_from_errno(errno), errno, "open %s/" STORE, home);
+		if (dir < 0 || faccessat(dir, entry.value, F_OK, AT_SYMLINK_NOFOLLOW) < 0) {
+			incomplete(config, host, "there is no file of secret_name", err);
+			return err_hint(err, "write the password into MSB_HOME/" STORE "/%.60s, chmod 600",
+					entry.value);
+		}
 		if (read_private(dir, home, entry.value, &raw, err) < 0)
 			return -(int)err->code;
 		password = buf_cstr(&raw);

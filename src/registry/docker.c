@@ -59,8 +59,11 @@ static json_t *load(struct error *err)
 	rc = file_read(AT_FDCWD, path, DOCKER_CONFIG_MAX, &raw, err);
 	if (rc == 0) {
 		j = json_loadb((const char *)raw.data, raw.len, 0, &where);
-		if (!j)
-			err_set(err, ERR_INVALID, 0, "%s, line %d: %s", path, where.line, where.text);
+		if (!j) {
+			err_set(err, ERR_INVALID, 0, "docker's configuration %s, line %d: %s", path, where.line,
+				where.text);
+			err_hint(err, "correct that file; DOCKER_CONFIG can name another folder");
+		}
 	} else if (rc == -ERR_NOT_FOUND) {
 		err_clear(err);
 	}

@@ -50,6 +50,8 @@ void exchange_finish(struct exchange *x)
 
 	if (err.code != ERR_NONE && x->kind != EXCHANGE_PING) {
 		say_subject(x, subject);
+		if (!err.hint[0])
+			say_unreachable_hint(x->client, &err);
 		if (x->tried[0])
 			err_wrap(&err, "%s (%s)", subject, x->tried);
 		else

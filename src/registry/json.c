@@ -83,3 +83,23 @@ bool list_nearest(const void *p, size_t n, const char *key, const char *wanted, 
 	json_decref(j);
 	return found;
 }
+
+size_t list_some(const void *p, size_t n, const char *key, char out[256])
+{
+	json_t *j = json_loadb(p, n, 0, NULL);
+	const json_t *list = json_object_get(j, key);
+	size_t count = json_array_size(list), at = 0, i;
+
+	out[0] = '\0';
+	for (i = 0; i < count && at < LIST_SHOWN; i++) {
+		const char *s = json_string_value(json_array_get(list, i));
+
+		if (!s || at + strlen(s) > LIST_SHOWN)
+			break;
+		at += (size_t)snprintf(out + at, 256 - at, "%s%s", i ? ", " : "", s);
+	}
+	if (i && i < count)
+		snprintf(out + at, 256 - at, " and %zu more", count - i);
+	json_decref(j);
+	return i ? count : 0;
+}

@@ -9,6 +9,7 @@
 
 #define JSON_ANSWER_MAX (64u << 10) /* error or token */
 #define JSON_LIST_MAX (512u << 10)  /* tags, repositories */
+#define LIST_SHOWN 80u		    /* bytes of list_some(), besides how many more there are */
 #define TOKEN_MAX (16u << 10)
 
 /** The first error of an answer, OCI distribution: {"errors":[{"code": ..., "message": ...}]}. */
@@ -26,5 +27,7 @@ bool registry_error_parse(const void *p, size_t n, struct registry_error *out);
 bool token_parse(const void *p, size_t n, char *token, uint64_t *seconds);
 /** list_nearest() - The string of {KEY: [...]} that is closest to `wanted`. Return: false when none is close. */
 bool list_nearest(const void *p, size_t n, const char *key, const char *wanted, char out[256]);
+/** list_some() - The first strings of {KEY: [...]}, for a hint: "1, 2, 3 and 9 more". Return: how many there are. */
+size_t list_some(const void *p, size_t n, const char *key, char out[256]);
 
 #endif

@@ -132,23 +132,34 @@ void say_unreachable_hint(const struct client *client, struct error *err)
 		 client->reference.registry);
 }
 
-/** as_whom() - "anonymously", or "with the credentials of msb registry login". */
-static void as_whom(const struct endpoint *e, char out[160])
+/** as_whom() - "asked anonymously", or "asked as ann with the credentials of msb registry login". */
+static void as_whom(const struct endpoint *e, char out[200])
 {
 	if (e->credentials.found)
-		snprintf(out, 160, "asked with %s", e->credentials.source);
+		snprintf(out, 200, "asked as %.60s with %s", e->credentials.username, e->credentials.source);
 	else
-		snprintf(out, 160, "asked anonymously");
+		snprintf(out, 200, "asked anonymously");
+}
+
+int say_unauthorised(const struct endpoint *e, const char *said, struct error *err)
+{
+	if (e->credentials.found)
+		err_set(err, ERR_PERMISSION, 0, "%s does not accept %s (user %.60s)%s%.100s", e->host,
+			e->credentials.source, e->credentials.username, said[0] ? ": " : "", said);
+	else
+		err_set(err, ERR_PERMISSION, 0, "%s wants a user name and password (asked anonymously)", e->host);
+	return err_hint(err, "msb registry login %.60s -u USER%s", e->host,
+			e->credentials.found ? " stores others" : "");
 }
 
 const char *suggest_known(const char *repository)
 {
 	static const char *const known[] = {
-		"alpine", "amazonlinux", "bash", "busybox", "caddy", "composer", "debian", "docker",
-		"elasticsearch", "fedora", "gcc", "golang", "gradle", "haproxy", "httpd", "influxdb", "julia",
-		"mariadb", "maven", "memcached", "mongo", "mysql", "nginx", "node", "openjdk", "perl", "php",
-		"postgres", "python", "pypy", "rabbitmq", "redis", "registry", "ruby", "rust", "swift", "traefik",
-		"ubuntu", "wordpress",
+		"alpine",	 "amazonlinux", "bash",	 "busybox",   "caddy",	 "composer", "debian",	  "docker",
+		"elasticsearch", "fedora",	"gcc",	 "golang",    "gradle",	 "haproxy",  "httpd",	  "influxdb",
+		"julia",	 "mariadb",	"maven", "memcached", "mongo",	 "mysql",    "nginx",	  "node",
+		"openjdk",	 "perl",	"php",	 "postgres",  "python",	 "pypy",     "rabbitmq",  "redis",
+		"registry",	 "ruby",	"rust",	 "swift",     "traefik", "ubuntu",   "wordpress",
 	};
 	const char *name = strncmp(repository, "library/", 8) == 0 ? repository + 8 : NULL;
 	const char *near = name && !strchr(name, '/') ? nearest(name, known, ARRAY_LEN(known)) : NULL;
@@ -160,14 +171,17 @@ int say_refused(const struct exchange *x, const struct endpoint *e, int status, 
 		struct error *err)
 {
 	const struct reference *r = &x->client->reference;
-	const char *near = strcmp(e->host, REFERENCE_HUB) == 0 ? suggest_known(r->repository) : NULL;
-	char whom[160];
+	bool hub = strcmp(e->host, REFERENCE_HUB) == 0;
+	const char *near = hub ? suggest_known(r->repository) : NULL;
+	char whom[200];
 
+	if (!hub && status == 401)
+		return say_unauthorised(e, said->message, err);
 	as_whom(e, whom);
-	if (strcmp(e->host, REFERENCE_HUB) == 0) /* the Hub does not tell a private repository from none */
+	if (hub) /* the Hub does not tell a private repository from none */
 		err_set(err, ERR_PERMISSION, 0, "Docker Hub has no such repository, or it is private (%s)", whom);
 	else
-		err_set(err, ERR_PERMISSION, 0, "%s refuses it: %d%s%.60s (%s)", e->host, status,
+		err_set(err, ERR_PERMISSION, 0, "%s refuses it: %d%s%.100s (%s)", e->host, status,
 			said->message[0] ? ", " : "", said->message, whom);
 	if (near)
 		return err_hint(err, "did you mean %s%s%s? A private one: msb registry login %s -u USER", near,
@@ -179,28 +193,39 @@ int say_refused(const struct exchange *x, const struct endpoint *e, int status, 
 int say_missing(const struct exchange *x, const struct endpoint *e, const struct registry_error *said,
 		struct error *err)
 {
-	char whom[160];
+	bool digest = strncmp(x->name, "sha256:", 7) == 0;
+	char whom[200];
 
 	as_whom(e, whom);
-	if (x->kind == EXCHANGE_PING)
-		return err_set(err, ERR_PROTOCOL, 0, "%s is no registry: it has no /v2/", e->host);
-	if (!said->code[0])
-		return err_set(err, ERR_NOT_FOUND, 0, "%s answers 404, not in the words of a registry: is it one?",
-			       e->host);
-	if (strcmp(said->code, "NAME_UNKNOWN") == 0)
-		return err_set(err, ERR_NOT_FOUND, 0, "%s has no repository %.120s (%s)", e->host,
-			       x->client->reference.repository, whom);
-	if (x->kind == EXCHANGE_BLOB)
-		return err_set(err, ERR_NOT_FOUND, 0, "%s does not have this blob (%s)", e->host, whom);
+	if (x->kind == EXCHANGE_PING) {
+		err_set(err, ERR_PROTOCOL, 0, "%s is no registry: it has no /v2/", e->host);
+		return err_hint(err, "check the name of the host");
+	}
+	if (!said->code[0]) {
+		err_set(err, ERR_NOT_FOUND, 0, "%s answers 404, not in the words of a registry: is it one?", e->host);
+		return err_hint(err, "check the name of the host");
+	}
+	if (strcmp(said->code, "NAME_UNKNOWN") == 0) {
+		err_set(err, ERR_NOT_FOUND, 0, "%s has no repository %.120s (%s)", e->host,
+			x->client->reference.repository, whom);
+		if (e->credentials.found)
+			return err_hint(err, "check the name");
+		return err_hint(err, "check the name; a private one: msb registry login %.60s -u USER", e->host);
+	}
+	if (x->kind == EXCHANGE_BLOB) {
+		err_set(err, ERR_NOT_FOUND, 0, "%s does not have this blob (%s)", e->host, whom);
+		return err_hint(err, "the registry has lost a part of the image: it must be pushed again");
+	}
 	/* Whether the repository is there at all, not every registry says: see name_nearest(). */
-	return err_set(err, ERR_NOT_FOUND, 0, "%s has no %.120s with this %s (%s)", e->host,
-		       x->client->reference.repository, strncmp(x->name, "sha256:", 7) == 0 ? "digest" : "tag", whom);
+	err_set(err, ERR_NOT_FOUND, 0, "%s has no %.120s with this %s (%s)", e->host, x->client->reference.repository,
+		digest ? "digest" : "tag", whom);
+	return err_hint(err, digest ? "check the digest, or name a tag" : "check the tag");
 }
 
 int say_status(const struct endpoint *e, const char *url, const struct answer *a, const struct registry_error *said,
 	       struct error *err)
 {
-	char host[160], whom[160];
+	char host[160], whom[200];
 
 	place(url, host);
 	as_whom(e, whom);

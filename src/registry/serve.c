@@ -4,7 +4,8 @@
  * exchange. What its socket does not take at once is kept in `out`; while there is anything in it, the exchange gets no
  * more bytes (curl stops reading, and the registry's sending stops with it): so a channel holds two chunks of
  * HTTP_CHUNK_MAX at most, or one manifest. The other side is msb-image, which reads archives of strangers: its requests
- * are checked, and one that breaks the protocol loses its channel.
+ * are checked, and one that breaks the protocol loses its channel. When configuration or credentials cannot be read,
+ * each request is answered with that failure: so there is one error for the user, printed by one program.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -32,6 +33,7 @@ struct channel {
 
 struct server {
 	struct client *client;
+	struct error refusal; /* why nothing can be asked for, if that is so */
 	struct channel channel[FETCH_CHANNELS_MAX];
 };
 
@@ -164,6 +166,10 @@ static void read_request(struct server *s, struct channel *c)
 		c->broken = true;
 		return;
 	}
+	if (s->refusal.code != ERR_NONE) {
+		on_done(c, &s->refusal);
+		return;
+	}
 	if (c->request.kind == FETCH_DISTRUST) {
 		distrust(c);
 		return;
@@ -266,7 +272,9 @@ int serve(const char *home, const char *reference, const struct client_options *
 	fd_set_cloexec(FETCH_CONTROL_FD, true); /* not for docker's credential helpers */
 	for (size_t i = 0; i < FETCH_CHANNELS_MAX; i++)
 		s->channel[i].fd = -1;
-	s->client = client_new(home, reference, options, err);
+	s->client = client_new(home, reference, options, &s->refusal);
+	if (!s->client)
+		s->client = client_new_idle(err);
 	rc = s->client ? confine_client(err) : -(int)err->code;
 	if (rc == 0)
 		rc = run(s, err);

@@ -88,12 +88,8 @@ static void judge(struct token *t)
 		t->serial++;
 		t->expires_ns = clock_monotonic_ns() + (int64_t)seconds * NSEC_PER_SEC;
 	} else if (a->status == 401 || a->status == 403 || a->status == 400) {
-		if (e->credentials.found)
-			err_set(&t->failure, ERR_PERMISSION, 0, "%s does not accept %s (user %.60s)", e->host,
-				e->credentials.source, e->credentials.username);
-		else
-			err_set(&t->failure, ERR_PERMISSION, 0, "%s wants a user name and password", e->host);
-		err_hint(&t->failure, "msb registry login %s -u USER", e->host);
+		registry_error_parse(t->body.data, t->body.len, &said);
+		say_unauthorised(e, said.message, &t->failure);
 	} else if (a->status == 200) {
 		err_set(&t->failure, ERR_PROTOCOL, 0, "the token server of %s answered without a usable token",
 			e->host);

@@ -74,6 +74,9 @@ struct trust *trust_new(const char *const *files, size_t count, struct error *er
 		buf_free(&pem);
 		if (rc < 0) {
 			err_wrap(err, "CA certificates");
+			err_hint(
+				err,
+				"--ca-certs, and registries.ca_certs in config.json, name files with PEM certificates");
 			trust_free(trust);
 			return NULL;
 		}

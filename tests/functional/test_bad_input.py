@@ -80,7 +80,7 @@ USAGE = [
     (["run", "", "--", "true"], "is empty"), (["run", "UPPER", "--", "true"], "UPPER"),
     (["run", IMAGE, "--", ""], "program name"), (["load", "x.tar"], "load -i x.tar"), (["load", "-i", ""], "--input"),
     (["rmi"], "which image"), (["images", "x"], "x"), (["images", "--format", "xml"], "xml"), (["doctor", "x"], "x"),
-    (["completion", "zsh"], "bash"), (["image", "rmm"], "image rm"), (["help", "nosuch"], "nosuch"),
+    (["completion", "ksh"], "ksh", "zsh"), (["completion"], "which shell"), (["image", "rmm"], "image rm"), (["help", "nosuch"], "nosuch"),
     (["--nosuch"], "--nosuch"),
     (["imagse"], "msb images"), (["exec", "x"], "not available"), (["run", "-d", IMAGE], "detach", "not available"),
 ]
@@ -96,13 +96,29 @@ def test_environment_that_is_no_choice(msb):
     complaint(msb.run("true"), 2, "MSB_HYPERVISOR", "xen")
 
 
-@pytest.mark.parametrize("command", ["run", "load", "images", "rmi", "doctor", "completion", "image"])
+@pytest.mark.parametrize("command", ["run", "load", "images", "rmi", "doctor", "completion", "image", "pull", "save", "registry",
+                                     "registry login", "registry ls", "image import", "system df"])
 def test_help_says_the_same_however_it_is_asked_for(msb, command):
-    said = [msb(command, "--help"), msb(command, "-h"), msb("help", command)]
+    words = command.split()
+    said = [msb(*words, "--help"), msb(*words, "-h"), msb("help", *words)]
     assert all(d.returncode == 0 and d.stderr == b"" and d.stdout == said[0].stdout for d in said)
     text = said[0].stdout.decode()
     assert f"Usage: msb {command}" in text and max(map(len, text.splitlines())) <= 100
     assert f"  {command} " in msb("--help").stdout.decode()
+
+
+@pytest.mark.parametrize("typed,offered", [
+    ("regi", ["registry"]), ("image im", ["import"]), ("registry log", ["login", "logout"]), ("system ", ["df", "prune"]),
+    ("registry login --no", ["--no-verify"]), ("pull --ins", ["--insecure"]), ("run --pull n", ["never"]),
+    ("save --format ", ["docker", "oci"]), ("images --format ", ["json"]), ("image inspect localhost/busy", [IMAGE]),
+    ("save -o /etc/hostn", ["/etc/hostname"])])
+def test_completion(msb, typed, offered):
+    """As bash does it when TAB is pressed."""
+    script = ('eval "$(msb completion bash)"; COMP_WORDS=(msb "$@"); COMP_CWORD=$#; COMP_WORDBREAKS=; _msb;'
+              ' printf "%s\\n" "${COMPREPLY[@]}"')
+    done = subprocess.run(["bash", "-c", script, "-", *typed.split(" ")], capture_output=True, text=True,
+                          env=dict(msb.env, PATH=f"{MSB.parent}:{os.environ['PATH']}"))
+    assert (sorted(set(done.stdout.split())), done.stderr) == (offered, "")
 
 
 @pytest.mark.parametrize("given,coloured", [(None, True), ("", True), ("1", False)])
@@ -133,6 +149,7 @@ def test_no_archive(fresh, path):
     complaint(fresh("load", "-i", path), 1, path)
 
 
+@pytest.mark.show_02_bad
 @pytest.mark.parametrize("where", [1, 511, 512, 1000, 100_000, -2_000_000, -100_000])
 def test_truncated_archive(fresh, archive, tmp_path, where):
     data = archive.read_bytes()
@@ -147,6 +164,7 @@ def test_truncated_archive(fresh, archive, tmp_path, where):
 FILES = archives.layer(("a", {}, b"hello" * 2000))
 
 
+@pytest.mark.show_02_bad
 @pytest.mark.parametrize("make", [
     lambda p: archives.oci(p, FILES, named="0" * 64),
     lambda p: archives.oci(p, FILES, diff_id="0" * 64),
@@ -158,6 +176,7 @@ def test_wrong_digest_or_blob(fresh, tmp_path, make):
     complaint(fresh("load", "-i", bad), 1, bad, "again")
 
 
+@pytest.mark.show_02_bad
 @pytest.mark.parametrize("members,words", [
     ({"x": b"1"}, "manifest.json"), ({"manifest.json": b"[{"}, "manifest.json"), ({"manifest.json": b"[]"}, "no image"),
     ({"manifest.json": b'[{"Config":"c"}]'}, "no c"), ({"index.json": b"{}"}, "no image"),
@@ -170,6 +189,7 @@ def test_manifests(fresh, tmp_path, members, words):
 LINK, HARD = tarfile.SYMTYPE, tarfile.LNKTYPE
 
 
+@pytest.mark.show_02_bad
 @pytest.mark.parametrize("entries,words", [
     ([("../escaped", {}, b"x")], "../escaped"), ([("a/../../escaped", {}, b"x")], "a/../../escaped"),
     ([("x", {"type": HARD, "linkname": "../../../etc/passwd"}, None)], "../../../etc/passwd"),
@@ -183,6 +203,7 @@ def test_layers_that_reach_out(fresh, tmp_path, entries, words):
     assert not list(tmp_path.parent.rglob("escaped"))
 
 
+@pytest.mark.show_02_bad
 def test_absolute_paths_and_links_as_ancestors_stay_inside(tmp_path, request):
     """They name places of the image: a link as an ancestor leads to a place in it, never to the host's."""
     outside = pathlib.Path(tempfile.mkdtemp(dir="/var/tmp"))  # the guest's /tmp is a file system of its own
@@ -198,6 +219,7 @@ def test_absolute_paths_and_links_as_ancestors_stay_inside(tmp_path, request):
     assert not list(outside.iterdir())
 
 
+@pytest.mark.show_02_bad
 def test_bombs_are_stopped_quickly(fresh, tmp_path):
     zeroes = gzip.compress(bytes(64 * MIB), mtime=0)
     outer = tmp_path / "outer.tar.gz"
@@ -219,6 +241,7 @@ def test_bombs_are_stopped_quickly(fresh, tmp_path):
         complaint(fresh("load", stdin=endless), 1, "not a tar")
 
 
+@pytest.mark.show_02_bad
 def test_archive_with_no_end_behind_it(tmp_path, archive):
     """What follows the end is not waited for."""
     start = time.monotonic()

@@ -109,7 +109,8 @@ def test_setup_is_the_first_command(newcomer):
     newcomer.type("bash", "scripts/setup.sh", limit_s=AGAIN_S)
     assert newcomer.files(newcomer.home) == before
     assert newcomer.files(newcomer.scratch) == {}
-    for line in ("msb --version", "ls ~/.microsandbox/bin/msb", "ls ~/.microsandbox/lib/libkrunfw*"):
+    for line in ("msb --version", "ls ~/.microsandbox/bin/msb", "ls ~/.microsandbox/lib/libkrunfw*",
+                 "ls ~/.microsandbox/bin/msb-registry", "man -w msb-run"):
         env = {"HOME": str(newcomer.home), "PATH": "/usr/bin:/bin"}
         done = subprocess.run(["bash", "-i"], input=line + "\n", cwd="/", env=env, capture_output=True, text=True, timeout=30)
         print(f"$ {line}\n{done.stdout}", end="")

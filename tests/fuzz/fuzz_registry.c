@@ -90,6 +90,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		break;
 	case 2:
 		list_nearest(data + 1, size - 1, "tags", "3.12", near);
+		list_some(data + 1, size - 1, "tags", near);
 		break;
 	default:
 		fuzz_base64((const char *)data + 1, size - 1);

@@ -16,6 +16,14 @@
 #include <sys/time.h>
 #include <sys/wait.h>
 
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "agent/files.c"
+#include "agent/launch.c"
+#include "agent/places.c"
 #include "agent/session.c"
 
 #define TIMEOUT_SEC 10
@@ -44,6 +52,20 @@ bool user_resolve(const char *spec, struct user *out, struct failure *f)
 {
 	*out = (struct user){ .home = "/here" };
 	return !spec || strcmp(spec, "nobody-such") != 0 || fail(f, MSG_FAIL_BAD_USER, 0, "no such user");
+}
+
+void stop_progress(void)
+{
+}
+
+bool stop_active(void)
+{
+	return false;
+}
+
+uint64_t stats_oom_kills(void)
+{
+	return 0;
 }
 
 /** on_children() - What the agent's main.c does. */
@@ -107,7 +129,7 @@ static int begin(void **state)
 	if (geteuid() != 0)
 		return 0;
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-	set_nonblock(pair[1]);
+	fd_set_nonblock(pair[1], true);
 	engine = fork();
 	assert_true(engine >= 0);
 	if (engine == 0) {

@@ -62,6 +62,25 @@ static void refuses(void **state)
 	}
 }
 
+/** capitals() - A name that capital letters spoil is given back without them; its host and tag stay. */
+static void capitals(void **state)
+{
+	static const char *const cases[][2] = {
+		{ "Python:3.12", "did you mean python:3.12?" },
+		{ "GHCR.io/Owner/App:V1", "did you mean GHCR.io/owner/app:V1?" },
+		{ "A b", "expected [registry/]name[:tag], for example python:3.12" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct error err = ERROR_INIT;
+		char out[REFERENCE_MAX];
+
+		assert_int_equal(reference_normalise(cases[i][0], out, &err), -ERR_INVALID);
+		assert_string_equal(err.hint, cases[i][1]);
+	}
+}
+
 /** bad_files() - Names in cache/refs that are none of ours. */
 static void bad_files(void **state)
 {
@@ -81,6 +100,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(accepts),
 		cmocka_unit_test(refuses),
+		cmocka_unit_test(capitals),
 		cmocka_unit_test(bad_files),
 	};
 

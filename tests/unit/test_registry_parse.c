@@ -291,6 +291,8 @@ static void test_token_json(void **state)
 static void test_nearest(void **state)
 {
 	static const char tags[] = "{\"name\":\"x\",\"tags\":[\"3.10\",\"3.12\",null,7,\"latest\",\"3.12-slim\"]}";
+	static const char many[] = "{\"tags\":[\"1\",\"0123456789012345678901234567890123456789\","
+				   "\"0123456789012345678901234567890123456789\",\"2\"]}";
 	char out[256];
 
 	(void)state;
@@ -302,6 +304,13 @@ static void test_nearest(void **state)
 	assert_false(list_nearest(tags, strlen(tags), "repositories", "3.13", out));
 	assert_false(list_nearest("{\"tags\":null}", 13, "tags", "3.13", out));
 	assert_false(list_nearest("", 0, "tags", "3.13", out));
+	assert_int_equal(list_some("{\"tags\":[\"1\"]}", 14, "tags", out), 1);
+	assert_string_equal(out, "1");
+	assert_int_equal(list_some(many, strlen(many), "tags", out), 4);
+	assert_string_equal(out, "1, 0123456789012345678901234567890123456789 and 2 more");
+	assert_int_equal(list_some("{\"tags\":[1]}", 12, "tags", out), 0);
+	assert_int_equal(list_some("{\"tags\":[]}", 11, "tags", out), 0);
+	assert_string_equal(out, "");
 	assert_int_equal(word_distance("pyhton", "python"), 2);
 	assert_int_equal(word_distance("", "abc"), 3);
 	assert_int_equal(word_distance("a012345678901234567890123456789012345678901234567890123456789012345", "a"),
