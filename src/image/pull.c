@@ -424,6 +424,12 @@ static int interrupted(const struct pull *p, struct error *err)
 	return err_hint(err, "the next pull goes on from here; msb image prune removes what is there");
 }
 
+/** is_interrupt() - Does the signal say that the user wants no more? */
+static bool is_interrupt(int sig)
+{
+	return sig == SIGINT || sig == SIGTERM || sig == SIGHUP;
+}
+
 /** reap() - A worker ended. Return: 0, or the reason of its failure. */
 static int reap(struct pull *p, struct error *err)
 {
@@ -437,6 +443,8 @@ static int reap(struct pull *p, struct error *err)
 			p->workers[i] = 0;
 			if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 				continue;
+			if (WIFSIGNALED(status) && is_interrupt(WTERMSIG(status))) /* it was told before this process */
+				return interrupted(p, err);
 			*err = p->shared->errors[i];
 			err->text[sizeof(err->text) - 1] = err->hint[sizeof(err->hint) - 1] = '\0';
 			if (!WIFEXITED(status) || err->code <= ERR_NONE || err->code >= ERR_CODE_COUNT) {
@@ -495,7 +503,7 @@ static int fetch_layers(struct pull *p, struct error *err)
 	while (rc == 0 && alive) {
 		int sig = sigtimedwait(&watched, NULL, &tick);
 
-		if (sig == SIGINT || sig == SIGTERM || sig == SIGHUP)
+		if (is_interrupt(sig))
 			rc = interrupted(p, err);
 		else
 			rc = reap(p, err);
@@ -508,7 +516,9 @@ static int fetch_layers(struct pull *p, struct error *err)
 	if (rc == 0)
 		show(p, true);
 	progress_end(&p->progress);
-	sigprocmask(SIG_SETMASK, &before, NULL);
+	/* Ctrl-C is for the whole group, and msb hands it on besides: the second must not end this process unsaid. */
+	if (rc != -(int)ERR_CANCELLED)
+		sigprocmask(SIG_SETMASK, &before, NULL);
 	return rc;
 }
 

@@ -9,6 +9,7 @@
  */
 #include <ctype.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -275,6 +276,8 @@ int serve(const char *home, const char *reference, const struct client_options *
 	s->client = client_new(home, reference, options, &s->refusal);
 	if (!s->client)
 		s->client = client_new_idle(err);
+	/* Ctrl-C is for msb-image, with whose socket this ends; docker's helpers, which ask users, have been asked. */
+	signal(SIGINT, SIG_IGN);
 	rc = s->client ? confine_client(err) : -(int)err->code;
 	if (rc == 0)
 		rc = run(s, err);
