@@ -49,6 +49,8 @@ static const struct entry {
 	{ "registry list", "", ALIAS, command_registry_ls },
 	{ "regs", "", ALIAS, command_registry_ls },
 	{ "registries", "", ALIAS, command_registry_ls },
+	{ "install", "make a sandbox a command of this host", HOST, command_install },
+	{ "uninstall", "remove such commands", HOST, command_uninstall },
 	{ "doctor", "check this host", HOST, command_doctor },
 	{ "system df", "show what takes disk space", HOST, command_system_df },
 	{ "system prune", "remove what nobody needs", HOST, command_system_prune },
@@ -61,7 +63,7 @@ static const struct entry {
 static const char *const later[] = {
 	"create", "start", "stop", "restart", "rm", "remove", "exec", "shell", "ls", "list", "ps", "status", "inspect",
 	"metrics", "logs", "cp", "copy", "modify", "mod", "ping", "touch", "volume", "vol", "snapshot", "snap", "ssh",
-	"install", "uninstall", "self", "update", "upgrade", "context", "ctx", "build", "push",
+	"self", "update", "upgrade", "context", "ctx", "build", "push",
 };
 
 /** top_help() - Bare msb, --help. */

@@ -15,7 +15,6 @@
 #include "cli/units.h"
 #include "image/store.h"
 
-#define MEMORY_MIB_MAX (1u << 22)
 #define ENV_FILE_MAX (1u << 20)
 
 static struct {
@@ -27,8 +26,8 @@ static struct {
 } o;
 
 static const struct option_row rows[] = {
-	{ 'm', "memory", "SIZE", "memory of the machine (512M)", OPTION_SIZE, &o.memory, 1, MEMORY_MIB_MAX },
-	{ 'c', "cpus", "N", "virtual CPUs (1)", OPTION_NUMBER, &o.cpus, 1, 32 },
+	{ 'm', "memory", "SIZE", "memory of the machine (512M)", OPTION_SIZE, &o.memory, 1, UNIT_MEMORY_MIB_MAX },
+	{ 'c', "cpus", "N", "virtual CPUs (1)", OPTION_NUMBER, &o.cpus, 1, UNIT_CPUS_MAX },
 	{ 'e', "env", "KEY=VALUE", "environment variable; KEY alone copies the host's", OPTION_LIST, &o.env, 0, 0 },
 	{ 0, "env-file", "FILE", "environment variables, one KEY=VALUE a line", OPTION_LIST, &o.env_files, 0, 0 },
 	{ 'w', "workdir", "DIR", "working directory in the guest", OPTION_STRING, &o.workdir, 0, 0 },
@@ -320,14 +319,9 @@ int command_run(int argc, char **argv)
 			o.hostname, MSG_HOSTNAME_MAX);
 		return usage_error(&err);
 	}
-	if (o.shell && (!o.shell[0] || strcmp(o.shell, "/") == 0 || strpbrk(o.shell, " \t\r\n"))) {
-		err_set(&err, ERR_USAGE, 0, "--shell: \"%s\" is not a program", o.shell);
+	if ((o.shell && unit_program("shell", o.shell, &err) < 0) ||
+	    (o.workdir && unit_guest_path("workdir", o.workdir, &err) < 0))
 		return usage_error(&err);
-	}
-	if (o.workdir && o.workdir[0] != '/') {
-		err_set(&err, ERR_USAGE, 0, "--workdir: \"%s\" is not an absolute path", o.workdir);
-		return usage_error(&err);
-	}
 	if (engine_paths(&paths, ENGINE_WRITE, &err) < 0) {
 		print_error(&err);
 		return EXIT_MSB_FAILED;
