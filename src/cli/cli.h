@@ -122,6 +122,8 @@ int command_registry_logout(int argc, char **argv);
 int command_registry_ls(int argc, char **argv);
 int command_system_df(int argc, char **argv);
 int command_system_prune(int argc, char **argv);
+int command_install(int argc, char **argv);
+int command_uninstall(int argc, char **argv);
 int command_doctor(int argc, char **argv);
 int command_completion(int argc, char **argv);
 /** command_complete() - Hidden: what can stand for the last of these words; for the scripts of msb completion. */

@@ -192,7 +192,7 @@ static int parse_tmpfs(const char *text, struct msg_mount *m, struct error *err)
 	}
 	word = strsep(&rest, ":");
 	if (word && isdigit((unsigned char)*word)) {
-		if (unit_size_mib("tmpfs", word, 1, CREATION_MEMORY_MIB_MAX, &mib, err) < 0)
+		if (unit_size_mib("tmpfs", word, 1, UNIT_MEMORY_MIB_MAX, &mib, err) < 0)
 			return -(int)err->code;
 		m->bytes = mib << 20;
 		word = strsep(&rest, ":");
@@ -355,11 +355,9 @@ static int check_values(struct error *err)
 		return err_set(err, ERR_USAGE, 0,
 			       "--hostname: \"%.70s\" is not 1 to %d letters, digits, '.', '_' or '-'",
 			       creation.hostname, MSG_HOSTNAME_MAX);
-	if (creation.shell &&
-	    (!creation.shell[0] || strcmp(creation.shell, "/") == 0 || strpbrk(creation.shell, " \t\r\n")))
-		return err_set(err, ERR_USAGE, 0, "--shell: \"%s\" is not a program", creation.shell);
-	if (creation.workdir && creation.workdir[0] != '/')
-		return err_set(err, ERR_USAGE, 0, "--workdir: \"%s\" is not an absolute path", creation.workdir);
+	if ((creation.shell && unit_program("shell", creation.shell, err) < 0) ||
+	    (creation.workdir && unit_guest_path("workdir", creation.workdir, err) < 0))
+		return -(int)err->code;
 	if (creation.init && strcmp(creation.init, "auto") != 0 && creation.init[0] != '/')
 		return err_set(err, ERR_USAGE, 0, "--init: \"%.100s\" is neither auto nor an absolute path",
 			       creation.init);

@@ -4,9 +4,8 @@
 #define MSB_CLI_CREATION_H
 
 #include "cli/cli.h"
+#include "cli/units.h"
 #include "engine/lifecycle.h"
-
-#define CREATION_MEMORY_MIB_MAX (1u << 22)
 
 /** What was typed. */
 struct creation {
@@ -25,8 +24,8 @@ extern struct creation creation;
 #define CREATION_ROWS \
 	{ 'n', "name", "NAME", "name: the sandbox stays until msb rm", OPTION_STRING, &creation.name, 0, 0 }, \
 	{ 'm', "memory", "SIZE", "memory of the machine (512M)", \
-	  OPTION_SIZE, &creation.memory, 1, CREATION_MEMORY_MIB_MAX }, \
-	{ 'c', "cpus", "N", "virtual CPUs (1)", OPTION_NUMBER, &creation.cpus, 1, 32 }, \
+	  OPTION_SIZE, &creation.memory, 1, UNIT_MEMORY_MIB_MAX }, \
+	{ 'c', "cpus", "N", "virtual CPUs (1)", OPTION_NUMBER, &creation.cpus, 1, UNIT_CPUS_MAX }, \
 	{ 'e', "env", "KEY=VALUE", "environment variable; KEY alone copies the host's", \
 	  OPTION_LIST, &creation.env, 0, 0 }, \
 	{ 0, "env-file", "FILE", "environment variables, one KEY=VALUE a line", \

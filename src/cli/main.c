@@ -64,6 +64,8 @@ static const struct entry {
 	{ "registry list", "", ALIAS, command_registry_ls },
 	{ "regs", "", ALIAS, command_registry_ls },
 	{ "registries", "", ALIAS, command_registry_ls },
+	{ "install", "make a sandbox a command of this host", HOST, command_install },
+	{ "uninstall", "remove such commands", HOST, command_uninstall },
 	{ "doctor", "check this host", HOST, command_doctor },
 	{ "system df", "show what takes disk space", HOST, command_system_df },
 	{ "system prune", "remove what nobody needs", HOST, command_system_prune },
@@ -74,8 +76,8 @@ static const struct entry {
 
 /* Known, not there yet: a clear answer instead of a wrong guess. */
 static const char *const later[] = {
-	"metrics", "logs",    "cp",	   "copy", "modify", "mod",	"volume",  "vol", "snapshot", "snap",
-	"ssh",	   "install", "uninstall", "self", "update", "upgrade", "context", "ctx", "build",    "push",
+	"metrics", "logs", "cp", "copy", "modify", "mod", "volume", "vol", "snapshot", "snap", "ssh", "self", "update",
+	"upgrade", "context", "ctx", "build", "push",
 };
 
 /** top_help() - Bare msb, --help. */

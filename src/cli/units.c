@@ -137,3 +137,16 @@ int unit_env(const char *option, const char *text, const char **out, struct erro
 	*out = copy;
 	return 0;
 }
+
+int unit_program(const char *option, const char *text, struct error *err)
+{
+	if (text[0] && strcmp(text, "/") != 0 && !strpbrk(text, " \t\r\n"))
+		return 0;
+	return err_set(err, ERR_USAGE, 0, "--%s: \"%s\" is not a program", option, text);
+}
+
+int unit_guest_path(const char *option, const char *text, struct error *err)
+{
+	return text[0] == '/' ? 0 :
+				err_set(err, ERR_USAGE, 0, "--%s: \"%s\" is not an absolute path", option, text);
+}

@@ -8,6 +8,9 @@
 #include "base/error.h"
 #include "proto/message.h"
 
+#define UNIT_MEMORY_MIB_MAX (1u << 22)
+#define UNIT_CPUS_MAX 32
+
 /** unit_size_mib() - SIZE: 512 (MiB), 512M, 1G, 1.5G. @option: its long name, for the text. */
 int unit_size_mib(const char *option, const char *text, uint64_t min, uint64_t max, uint64_t *mib, struct error *err);
 /** unit_duration() - DURATION in seconds: 30, 30s, 5m, 1h; never 0. */
@@ -19,5 +22,9 @@ int unit_rlimit(const char *option, const char *text, struct msg_rlimit *out, st
  * @out: the entry: @text itself, or a new string (the caller's, as a rule kept for the life of the process)
  */
 int unit_env(const char *option, const char *text, const char **out, struct error *err);
+/** unit_program() - A program in the guest, by path or name: not empty, no blanks. */
+int unit_program(const char *option, const char *text, struct error *err);
+/** unit_guest_path() - An absolute path in the guest. */
+int unit_guest_path(const char *option, const char *text, struct error *err);
 
 #endif
