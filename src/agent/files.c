@@ -114,6 +114,14 @@ static bool next_frame(struct copy *c, struct frame *f)
 	}
 }
 
+/** is_regular() - Is this descriptor one of a regular file? Opened as a path, too. */
+static bool is_regular(int fd)
+{
+	struct stat st;
+
+	return fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+}
+
 /** time_of() - An entry's time. */
 static struct timespec time_of(const struct msg_entry *e)
 {
@@ -185,14 +193,11 @@ static bool put_link(struct copy *c, int in, const char *name, const struct msg_
 /** open_target() - The regular file that the link at the place of the whole copy leads to. Return: fd, or -1. */
 static int open_target(struct copy *c)
 {
-	_cleanup_fd_ int target = place_enter(c->root, c->top, O_PATH);
-	struct stat st;
-	char at[64];
+	int target = place_enter(c->root, c->top, O_PATH);
+	bool regular = is_regular(target);
 
-	if (target < 0 || fstat(target, &st) < 0 || !S_ISREG(st.st_mode))
-		return -1;
-	snprintf(at, sizeof(at), "/proc/self/fd/%d", target);
-	return open(at, O_WRONLY | O_TRUNC | QUIET);
+	fd_close(&target);
+	return regular ? place_enter(c->root, c->top, O_WRONLY | O_TRUNC | QUIET) : -1;
 }
 
 /** open_there() - A file where something has its name. Return: fd, or -1 with errno, 0: a device. *made: it is new. */
@@ -441,11 +446,18 @@ static bool get_folder(struct copy *c, int at, const struct stat *st)
 	return true;
 }
 
-/** get_entry() - One entry, opened as a path only (taken). */
-static bool get_entry(struct copy *c, int path_fd)
+/** open_entry() - An entry of a folder; of none (-1): the whole copy. Links are not followed. Return: fd, or -1. */
+static int open_entry(struct copy *c, int in, const char *name, int flags)
 {
-	_cleanup_fd_ int at = path_fd, fd = -1;
-	char name[64];
+	if (in < 0)
+		return place_enter(c->root, c->top, (uint64_t)(flags | O_NOFOLLOW));
+	return openat(in, name, flags | O_NOFOLLOW | O_CLOEXEC);
+}
+
+/** get_entry() - One entry, of any kind. @in: its folder, -1: none */
+static bool get_entry(struct copy *c, int in, const char *name)
+{
+	_cleanup_fd_ int at = open_entry(c, in, name, O_PATH), fd = -1;
 	struct stat st;
 
 	if (at < 0 || fstat(at, &st) < 0)
@@ -460,9 +472,10 @@ static bool get_entry(struct copy *c, int path_fd)
 			      : S_ISSOCK(st.st_mode) ? "cannot copy the socket"
 						     : "cannot copy the device",
 			      c->path);
-	snprintf(name, sizeof(name), "/proc/self/fd/%d", at);
-	fd = open(name, O_RDONLY | QUIET);
-	return fd >= 0 ? get_file(c, fd, &st) : refuse(c, MSG_FAIL_OTHER, errno, "file", c->path);
+	fd = open_entry(c, in, name, O_RDONLY | QUIET);
+	if (fd < 0 || fstat(fd, &st) < 0 || !is_regular(fd))
+		return refuse(c, MSG_FAIL_OTHER, errno, "open", c->path);
+	return get_file(c, fd, &st);
 }
 
 /** get_next() - The next name of the folder at hand, or out of it. */
@@ -486,7 +499,7 @@ static bool get_next(struct copy *c)
 	if (l->path_len + strlen(e->d_name) + 2 > sizeof(c->path))
 		return refuse(c, MSG_FAIL_OTHER, ENAMETOOLONG, "folder", c->path);
 	snprintf(c->path + l->path_len, sizeof(c->path) - l->path_len, "%s%s", l->path_len ? "/" : "", e->d_name);
-	return get_entry(c, openat(dirfd(l->dir), e->d_name, O_PATH | O_NOFOLLOW | O_CLOEXEC));
+	return get_entry(c, dirfd(l->dir), e->d_name);
 }
 
 /** get() - To the host. */
@@ -499,7 +512,7 @@ static bool get(struct copy *c, const struct frame *first)
 	    strlen(m.path) >= sizeof(c->top))
 		return broken(c);
 	snprintf(c->top, sizeof(c->top), "%s", m.path);
-	ok = get_entry(c, place_enter(c->root, m.path, O_PATH | O_NOFOLLOW));
+	ok = get_entry(c, -1, "");
 	while (ok && c->depth)
 		ok = get_next(c);
 	return ok;

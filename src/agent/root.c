@@ -41,6 +41,16 @@ static const struct mount_entry entries[] = {
 static bool on_disk;
 static int upper_disk = -1; /* what is written to: /rw, which no path leads to after the change of root; or the root */
 
+/** make_mount_point() - A folder that the image lacks; the time of its root folder stays what it was. */
+static void make_mount_point(int root, const char *target)
+{
+	struct stat st;
+
+	if (fstat(root, &st) < 0 || mkdirat(root, target, 0755) < 0)
+		return;
+	utimensat(root, ".", (const struct timespec[2]){ st.st_atim, st.st_mtim }, 0);
+}
+
 /** mount_in() - Mount something on root/target, made when missing; the image's symbolic links cannot lead out. */
 static bool mount_in(int root, const struct mount_entry *e, struct failure *f)
 {
@@ -48,7 +58,7 @@ static bool mount_in(int root, const struct mount_entry *e, struct failure *f)
 	int fd = place_enter(root, e->target, O_PATH | O_DIRECTORY);
 
 	if (fd < 0 && errno == ENOENT) {
-		mkdirat(root, e->target, 0755);
+		make_mount_point(root, e->target);
 		fd = place_enter(root, e->target, O_PATH | O_DIRECTORY);
 	}
 	if (fd < 0)
