@@ -109,6 +109,7 @@ int command_touch(int argc, char **argv);
 int command_ls(int argc, char **argv);
 int command_ps(int argc, char **argv);
 int command_inspect(int argc, char **argv);
+int command_logs(int argc, char **argv);
 int command_load(int argc, char **argv);
 int command_images(int argc, char **argv);
 int command_rmi(int argc, char **argv);

@@ -38,6 +38,7 @@ static const struct entry {
 	{ "ls", "list sandboxes", SANDBOXES, command_ls },
 	{ "ps", "show running sandboxes", SANDBOXES, command_ps },
 	{ "inspect", "show how a sandbox is configured", SANDBOXES, command_inspect },
+	{ "logs", "show what its commands wrote", SANDBOXES, command_logs },
 	{ "ping", "ask whether a sandbox answers", SANDBOXES, command_ping },
 	{ "touch", "restart its idle timer", SANDBOXES, command_touch },
 	{ "remove", "", ALIAS, command_rm },
@@ -76,7 +77,7 @@ static const struct entry {
 
 /* Known, not there yet: a clear answer instead of a wrong guess. */
 static const char *const later[] = {
-	"metrics", "logs", "cp", "copy", "modify", "mod", "volume", "vol", "snapshot", "snap", "ssh", "self", "update",
+	"metrics", "cp", "copy", "modify", "mod", "volume", "vol", "snapshot", "snap", "ssh", "self", "update",
 	"upgrade", "context", "ctx", "build", "push",
 };
 
