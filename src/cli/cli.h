@@ -106,6 +106,7 @@ int command_restart(int argc, char **argv);
 int command_rm(int argc, char **argv);
 int command_ping(int argc, char **argv);
 int command_touch(int argc, char **argv);
+int command_cp(int argc, char **argv);
 int command_ls(int argc, char **argv);
 int command_ps(int argc, char **argv);
 int command_inspect(int argc, char **argv);

@@ -138,6 +138,7 @@ struct run_session {
 	bool orderly;		   /* a disk outlives the sandbox: its end takes the time of a shutdown */
 	bool nothing_to_run; /* no command and not interactive: nothing was started; exit status 0 after a warning */
 	bool exited;	     /* set by the caller when FRAME_EXITED arrived: finish need not ask why it ended */
+	int starter_fd;	     /* of a sandbox that was started for something else than a command */
 	bool started_for_it; /* a persistent sandbox that was started for this session */
 	struct identity supervisor; /* of a persistent sandbox */
 	char stage[32];		    /* where a failure happened: "image", "boot"... */

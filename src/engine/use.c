@@ -350,6 +350,24 @@ static int connect_running(const struct engine_paths *paths, int home, const cha
 	}
 }
 
+int use_open(const struct engine_paths *paths, const char *name, int cancel_fd, struct run_session *out,
+	     struct error *err)
+{
+	struct started made = { .starter_fd = -1 };
+	struct sandbox_record r = { .image = NULL };
+	_cleanup_fd_ int home = use_home(paths, err);
+	int rc = home;
+
+	*out = (struct run_session){ .fd = -1, .control_fd = -1, .starter_fd = -1 };
+	snprintf(out->name, sizeof(out->name), "%s", name);
+	if (rc >= 0)
+		rc = out->fd = connect_running(paths, home, name, &made, cancel_fd, &r, out, err);
+	out->supervisor = r.supervisor;
+	out->starter_fd = made.starter_fd;
+	sandbox_record_clear(&r);
+	return MIN(rc, 0);
+}
+
 int engine_exec(const struct engine_paths *paths, const char *name, const struct exec_spec *spec, struct started *made,
 		int cancel_fd, struct run_session *out, struct error *err)
 {
@@ -362,7 +380,7 @@ int engine_exec(const struct engine_paths *paths, const char *name, const struct
 	_cleanup_fd_ int home = -1;
 	int rc = 0;
 
-	*out = (struct run_session){ .fd = -1, .control_fd = -1, .started_for_it = made != NULL };
+	*out = (struct run_session){ .fd = -1, .control_fd = -1, .starter_fd = -1, .started_for_it = made != NULL };
 	snprintf(out->name, sizeof(out->name), "%s", name);
 	snprintf(out->stage, sizeof(out->stage), "exec");
 	if (!exec)
@@ -417,6 +435,7 @@ int engine_exec_finish(const struct engine_paths *paths, struct run_session *s, 
 	int rc = 0;
 
 	fd_close(&s->fd);
+	fd_close(&s->starter_fd);
 	if (s->started_for_it)
 		use_wait_gone(&s->supervisor, STOPPED_MS);
 	if (s->exited || s->nothing_to_run)
