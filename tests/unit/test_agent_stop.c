@@ -181,7 +181,7 @@ static void nobody_is_waited_for(void **state)
 
 static void who_needs_time_gets_it(void **state)
 {
-	const struct machine m = { .process = "trap 'sleep 0.5; echo > $TMP_FILE; exit' TERM; sleep 100 & echo; wait",
+	const struct machine m = { .process = "trap 'sleep 0.5; echo > $TMP_FILE; exit' TERM; echo; while :; do sleep 0.1; done",
 				   .grace_ns = GRACE_NS };
 	char path[] = "/tmp/test-agent-stop-XXXXXX";
 	struct stat st;
