@@ -54,7 +54,9 @@ struct copy {
 /** refuse() - What failed, and with which entry. Return: false. */
 static bool refuse(struct copy *c, enum msg_failure kind, int sys_errno, const char *what, const char *entry)
 {
-	return fail(&c->f, kind, sys_errno, "%s %.120s%s%.90s", what, c->top, *entry ? "/" : "", entry);
+	const char *slash = *entry && strcmp(c->top, "/") != 0 ? "/" : "";
+
+	return fail(&c->f, kind, sys_errno, "%s %.120s%s%.90s", what, c->top, slash, entry);
 }
 
 /** broken() - The host does not keep to the protocol. */

@@ -226,7 +226,7 @@ static bool lead_path(struct launch *l)
 		return true;
 	while (*at + 5 != path)
 		at++;
-	if (asprintf(&l->path, "PATH=" AGENT_SCRIPTS ":%s", path) < 0)
+	if (asprintf(&l->path, "PATH=%s:%s", AGENT_SCRIPTS, path) < 0)
 		return false;
 	*at = l->path;
 	return true;

@@ -30,6 +30,7 @@
 struct defaults defaults;
 
 #define GRACE_MAX_MS (24 * 3600 * 1000ULL)
+#define BACKLOG 256 /* connections under way at once: more than there may be sessions; beyond it the host is refused */
 #define SHORT_GRACE_NS (500 * NSEC_PER_MSEC) /* when the host does not say */
 
 static struct loop *loop;
@@ -273,7 +274,7 @@ static int connect_host(int *listener)
 	*listener = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	control = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (*listener < 0 || control < 0 || bind(*listener, (struct sockaddr *)&at, sizeof(at)) < 0 ||
-	    listen(*listener, 64) < 0 || bind(control, (struct sockaddr *)&from, sizeof(from)) < 0)
+	    listen(*listener, BACKLOG) < 0 || bind(control, (struct sockaddr *)&from, sizeof(from)) < 0)
 		return -1;
 	return connect(control, (struct sockaddr *)&host, sizeof(host));
 }

@@ -65,15 +65,12 @@ static void on_timer(void *arg, uint32_t events)
 {
 	(void)arg;
 	(void)events;
-	switch (phase) {
-	case ASKED:
+	if (phase == ASKED) {
 		wait_for(KILLED, KILL_GRACE_NS);
 		kill(-1, SIGKILL);
-		break;
-	case KILLED:
+	} else if (phase == KILLED) {
 		wait_for(LAST_WORDS, LAST_WORDS_GRACE_NS);
-		break;
-	default:
+	} else {
 		power_off();
 	}
 	stop_progress();
