@@ -13,6 +13,7 @@
 #include "cli/cli.h"
 #include "cli/root_disk.h"
 #include "cli/units.h"
+#include "config/settings.h"
 #include "image/store.h"
 
 #define ENV_FILE_MAX (1u << 20)
@@ -123,6 +124,42 @@ static enum pull_policy policy(void)
 	if (!o.pull || strcmp(o.pull, "if-missing") == 0)
 		return PULL_IF_MISSING;
 	return strcmp(o.pull, "always") == 0 ? PULL_ALWAYS : PULL_NEVER;
+}
+
+/** use_settings() - What config.json says where the command line says nothing. */
+static int use_settings(const char *home, const char *image, struct error *err)
+{
+	static struct settings s;
+	const char *hypervisor = getenv("MSB_HYPERVISOR");
+	struct root_disk disk;
+
+	if (settings_load(home, &s, err) < 0)
+		return -(int)err->code;
+	if (s.log_level)
+		log_default(s.log_level);
+	engine_use_kernel(s.kernel);
+	if (!o.hypervisor && !(hypervisor && *hypervisor))
+		o.hypervisor = s.hypervisor;
+	if (!o.memory)
+		o.memory = s.memory_mib;
+	if (!o.cpus)
+		o.cpus = s.cpus;
+	if (!o.shell)
+		o.shell = s.shell;
+	if (!o.workdir)
+		o.workdir = s.workdir;
+	if (o.root_disk || o.upper_size || engine_image_is_path(image))
+		return 0;
+	o.upper_size = s.upper_size_mib;
+	if (!s.root_disk || strcmp(s.root_disk, "managed") == 0)
+		return 0;
+	if (root_disk_parse(s.root_disk, &disk, err) < 0) {
+		err->code = ERR_INVALID;
+		return err_wrap(err, "%s: sandbox_defaults.oci.root_disk", s.path);
+	}
+	o.root_disk = s.root_disk;
+	o.upper_size = 0;
+	return 0;
 }
 
 /** choose_root() - IMAGE and what goes above it; a disk image is alone. */
@@ -290,8 +327,13 @@ int command_run(int argc, char **argv)
 		print_help(&help, rows, ARRAY_LEN(rows));
 		return 0;
 	}
-	if (check_words(&p, &err) < 0 || choose_root(p.words[0], &spec.root_disk, &err) < 0 ||
-	    choose(&spec.hypervisor, &err) < 0)
+	if (check_words(&p, &err) < 0)
+		return usage_error(&err);
+	if (engine_paths(&paths, ENGINE_READ, &err) < 0 || use_settings(paths.home, p.words[0], &err) < 0) {
+		print_error(&err);
+		return EXIT_MSB_FAILED;
+	}
+	if (choose_root(p.words[0], &spec.root_disk, &err) < 0 || choose(&spec.hypervisor, &err) < 0)
 		return usage_error(&err);
 	if (o.tty && o.no_tty) {
 		err_set(&err, ERR_USAGE, 0, "--tty and --no-tty exclude each other");

@@ -415,7 +415,7 @@ int supervisor_main(struct sandbox_spec *spec, int client_fd, int session_fd)
 				 .clock_timer = -1,
 				 .in = BUF_INIT(CONTROL_BUFFER_MAX),
 				 .out = BUF_INIT(FRAME_HEADER_SIZE + FRAME_BODY_MAX) };
-	log_setup(LOG_WARN, spec->machine.log_fd, spec->name);
+	log_setup(log_level(), spec->machine.log_fd, spec->name);
 	prctl(PR_SET_NAME, "msb-supervisor");
 	timeline_mark("supervisor");
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
