@@ -66,6 +66,10 @@ bool colour(int fd);
 int command_failed(const struct error *err);
 /** print_error() - "error: text" and the hint, else what err_advice() knows. */
 void print_error(const struct error *err);
+/** log_option() - --debug and its like, without the dashes. Return: false when it is none of them. */
+bool log_option(const char *name);
+/** log_default() - The level of logging, unless an option has chosen one. */
+void log_default(const char *name);
 /**
  * parse_options() - Options before and after words, --name=value, -n value, -nVALUE, clusters of flags.
  * @max_words: words beyond them end the parsing and are left in out->extra: the caller says what it makes of them

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "agent/initramfs.h"
-#include "base/log.h"
 #include "base/timeline.h"
 #include "base/macros.h"
 #include "cli/cli.h"
@@ -267,7 +266,7 @@ int main(int argc, char **argv)
 	/* A parent that ignores it hands that on, and waitpid() would then know no status of any child. */
 	sigaction(SIGCHLD, &(struct sigaction){ .sa_handler = SIG_DFL }, NULL);
 	engine_use_agent(agent_initramfs_start, (size_t)(agent_initramfs_end - agent_initramfs_start));
-	while (first < argc && strncmp(argv[first], "--", 2) == 0 && log_level_parse(argv[first] + 2) >= 0)
-		log_setup((enum log_level)log_level_parse(argv[first++] + 2), STDERR_FILENO, NULL);
+	while (first < argc && strncmp(argv[first], "--", 2) == 0 && log_option(argv[first] + 2))
+		first++;
 	return finish(dispatch(MAX(0, argc - first), argv + first));
 }

@@ -44,6 +44,9 @@ struct engine_paths {
 /** engine_use_agent() - The agent's initramfs (linked into the program). Once, at start; borrowed for ever. */
 void engine_use_agent(const void *initramfs, size_t size);
 
+/** engine_use_kernel() - The guest kernel unless MSB_LIBKRUNFW_PATH names one. Before engine_paths(); kept. */
+void engine_use_kernel(const char *path);
+
 enum engine_access {
 	ENGINE_READ,  /* nothing is made: a read-only or missing state folder will do */
 	ENGINE_WRITE, /* the state folder is made, and must be ours to write */

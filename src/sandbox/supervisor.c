@@ -633,7 +633,7 @@ int supervisor_main(struct sandbox_spec *spec, int client_fd, int session_fd)
 				 .end_state = SANDBOX_CRASHED,
 				 .in = BUF_INIT(CONTROL_BUFFER_MAX),
 				 .out = BUF_INIT(FRAME_HEADER_SIZE + FRAME_BODY_MAX) };
-	log_setup(LOG_WARN, spec->machine.log_fd, spec->name);
+	log_setup(log_level(), spec->machine.log_fd, spec->name);
 	detach();
 	timeline_mark("supervisor");
 	identity_of(getpid(), &s.self);
