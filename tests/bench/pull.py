@@ -120,7 +120,6 @@ class Bench:
         pattern = re.compile(r'"response completed".*?http\.request\.method=(\S+).*?http\.request\.uri="?([^" ]+)')
         deadline = time.monotonic() + 10
         while True:
-            self.registry.log.flush()
             found = pattern.findall((self.registry.folder / "log").read_text())
             if any(path == mark for _, path in found) or time.monotonic() > deadline:
                 return found
