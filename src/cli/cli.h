@@ -62,6 +62,8 @@ void set_command(const char *name);
 int usage_error(const struct error *err);
 /** colour() - May escape sequences be written to this descriptor? A terminal, and NO_COLOR is not set. */
 bool colour(int fd);
+/** check_labels() - KEY=VALUE, or KEY alone, which becomes KEY=. Changed in place. */
+int check_labels(struct string_list *labels, struct error *err);
 /** command_failed() - Print the error. Return: the exit status of a command that is not run, exec or shell. */
 int command_failed(const struct error *err);
 /** print_error() - "error: text" and the hint, else what err_advice() knows. */
@@ -110,6 +112,7 @@ int command_restart(int argc, char **argv);
 int command_rm(int argc, char **argv);
 int command_ping(int argc, char **argv);
 int command_touch(int argc, char **argv);
+int command_modify(int argc, char **argv);
 int command_cp(int argc, char **argv);
 int command_ls(int argc, char **argv);
 int command_ps(int argc, char **argv);

@@ -52,9 +52,9 @@ int command_cp(int argc, char **argv)
 	static const struct command help = {
 		"cp", "Copy files between the host and a sandbox, which is started for it if need be.",
 		"[OPTIONS] SRC DST",
-		"SRC and DST are NAME:/PATH in a sandbox or a path on the host; one is in a sandbox. Folders are "
-		"copied with\n"
-		"all they hold, into DST when that is a folder or ends in \"/\". Links are copied as links.\n"
+		"SRC and DST are NAME:/PATH in a sandbox or a path on the host; one is in a sandbox.\n"
+		"Folders are copied with all they hold, into DST when that is a folder or ends in \"/\".\n"
+		"Links are copied as links.\n"
 	};
 	struct engine_paths paths;
 	struct error err = ERROR_INIT;

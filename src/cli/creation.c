@@ -171,8 +171,8 @@ static int check_name(struct error *err)
 	return err_hint(err, "1 to %d letters, digits, '.', '_' or '-', the first a letter or digit", SANDBOX_NAME_MAX);
 }
 
-/** check_labels() - KEY=VALUE, or KEY alone for an empty value. contract 1.1 */
-static int check_labels(struct string_list *labels, struct error *err)
+/* contract 1.1 */
+int check_labels(struct string_list *labels, struct error *err)
 {
 	static const char *const reserved[] = { "sandbox.", "microsandbox.", "service." };
 

@@ -37,9 +37,11 @@ static const struct entry {
 	{ "ls", "list sandboxes", SANDBOXES, command_ls },
 	{ "ps", "show running sandboxes", SANDBOXES, command_ps },
 	{ "inspect", "show how a sandbox is configured", SANDBOXES, command_inspect },
+	{ "modify", "change how a sandbox is configured", SANDBOXES, command_modify },
 	{ "cp", "copy files between host and sandbox", SANDBOXES, command_cp },
 	{ "ping", "ask whether a sandbox answers", SANDBOXES, command_ping },
 	{ "touch", "restart its idle timer", SANDBOXES, command_touch },
+	{ "mod", "", ALIAS, command_modify },
 	{ "copy", "", ALIAS, command_cp },
 	{ "remove", "", ALIAS, command_rm },
 	{ "list", "", ALIAS, command_ls },
@@ -77,7 +79,7 @@ static const struct entry {
 
 /* Known, not there yet: a clear answer instead of a wrong guess. */
 static const char *const later[] = {
-	"metrics", "logs", "modify", "mod", "volume", "vol", "snapshot", "snap", "ssh", "self", "update",
+	"metrics", "logs", "volume", "vol", "snapshot", "snap", "ssh", "self", "update",
 	"upgrade", "context", "ctx", "build", "push",
 };
 

@@ -281,16 +281,18 @@ static int make_exec(const struct run_spec *s, const struct image *img, const st
 	out->nothing_to_run = e->argv.count == 0;
 	if (rc == 0 && e->argv.count && !e->argv.item[0][0])
 		rc = err_set(err, ERR_USAGE, 0, "the program name is empty");
-	for (size_t i = 0; rc == 0 && i < spec->env_count; i++) {
-		if (e->env.count == MSG_STRINGS_MAX)
-			return err_set(err, ERR_LIMIT, 0, "more than %d environment variables", MSG_STRINGS_MAX);
+	/* The guest has the sandbox's since its boot, but for what was modified meanwhile. */
+	if (s->env_count + spec->env_count >= MSG_STRINGS_MAX)
+		return err_set(err, ERR_LIMIT, 0, "more than %d environment variables", MSG_STRINGS_MAX);
+	for (size_t i = 0; i < s->env_count; i++)
+		e->env.item[e->env.count++] = s->env[i];
+	for (size_t i = 0; i < spec->env_count; i++)
 		e->env.item[e->env.count++] = spec->env[i];
-	}
 	if (spec->tty && e->env.count < MSG_STRINGS_MAX) {
 		snprintf(term, sizeof(term), "TERM=%s", spec->term ? spec->term : "xterm");
 		e->env.item[e->env.count++] = term;
 	}
-	e->cwd = spec->workdir;
+	e->cwd = spec->workdir ? spec->workdir : s->workdir;
 	e->user = spec->user;
 	e->tty = spec->tty;
 	e->stdin_open = spec->stdin_open;
