@@ -204,6 +204,13 @@ static void on_ready(struct supervisor *s, const struct frame *f)
 		join_session(s);
 		return;
 	}
+	if (s->spec->fills) {
+		int fd = openat(s->spec->dir_fd, SANDBOX_FILLED, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+		if (fd < 0)
+			log_warn(LOG_SANDBOX, "the disk is filled again at the next start: %s", strerror(errno));
+		fd_close(&fd);
+	}
 	s->phase = PREPARING;
 	lifetimes_start(&s->life, clock_monotonic_ns(), clock_ns(CLOCK_BOOTTIME));
 	if (!clients_own_files(s) && !clients_own_command(s))
