@@ -62,28 +62,16 @@ static int choose(enum hypervisor_choice *out, struct error *err)
 	else if (strcmp(value, "qemu") == 0)
 		*out = HYPERVISOR_CHOICE_QEMU;
 	else
-		return err_set(err, ERR_USAGE, 0, "%s: \"%s\" is not auto, kvm or qemu",
-			       creation.hypervisor ? "--hypervisor" : "MSB_HYPERVISOR", value);
+		return err_set(err, ERR_USAGE, 0, "MSB_HYPERVISOR: \"%s\" is not auto, kvm or qemu", value);
 	return 0;
 }
 
-/** choose_policy() - --pull. */
-static int choose_policy(enum pull_policy *out, struct error *err)
+/** policy() - --pull. */
+static enum pull_policy policy(void)
 {
-	static const char *const names[] = {
-		[PULL_IF_MISSING] = "if-missing", [PULL_ALWAYS] = "always", [PULL_NEVER] = "never"
-	};
-
-	*out = PULL_IF_MISSING;
-	for (size_t i = 0; creation.pull && i < ARRAY_LEN(names); i++) {
-		if (strcmp(creation.pull, names[i]) == 0) {
-			*out = (enum pull_policy)i;
-			return 0;
-		}
-	}
-	return creation.pull
-		       ? err_set(err, ERR_USAGE, 0, "--pull: \"%s\" is not always, if-missing or never", creation.pull)
-		       : 0;
+	if (!creation.pull || strcmp(creation.pull, "if-missing") == 0)
+		return PULL_IF_MISSING;
+	return strcmp(creation.pull, "always") == 0 ? PULL_ALWAYS : PULL_NEVER;
 }
 
 /** choose_root() - IMAGE and what goes above it; a disk image is alone. */
@@ -357,10 +345,6 @@ static int check_values(struct error *err)
 			       creation.init);
 	if (!creation.init && (creation.init_args.count || creation.init_env.count))
 		return err_set(err, ERR_USAGE, 0, "--init-%s needs --init", creation.init_args.count ? "arg" : "env");
-	if (creation.security && strcmp(creation.security, "default") != 0 &&
-	    strcmp(creation.security, "restricted") != 0)
-		return err_set(err, ERR_USAGE, 0, "--security: \"%.40s\" is not default or restricted",
-			       creation.security);
 	if (creation.rlimits.count > MSG_RLIMITS_MAX)
 		return err_set(err, ERR_USAGE, 0, "--rlimit: given more than %d times", MSG_RLIMITS_MAX);
 	if (creation.tmpfs.count > MSG_MOUNTS_MAX)
@@ -376,7 +360,7 @@ int creation_spec(const char *image, struct run_spec *spec, struct create_option
 	const struct creation *c = &creation;
 
 	if (choose_root(image, &spec->root_disk, err) < 0 || choose(&spec->hypervisor, err) < 0 ||
-	    choose_policy(&spec->pull, err) < 0 || check_values(err) < 0) {
+	    check_values(err) < 0) {
 		err->code = ERR_USAGE; /* the command line alone shows it */
 		return -(int)err->code;
 	}
@@ -412,6 +396,7 @@ int creation_spec(const char *image, struct run_spec *spec, struct create_option
 					      .insecure = c->insecure,
 					      .ca_certs = c->ca_certs.item,
 					      .ca_cert_count = c->ca_certs.count };
+	spec->pull = policy();
 	spec->name = c->name;
 	spec->memory_mib = c->memory;
 	spec->cpus = (unsigned int)c->cpus;

@@ -34,7 +34,7 @@ extern struct creation creation;
 	{ 'w', "workdir", "DIR", "working directory in the guest", OPTION_STRING, &creation.workdir, 0, 0 }, \
 	{ 'u', "user", "USER", "user in the guest: name, uid, name:group, uid:gid", \
 	  OPTION_STRING, &creation.user, 0, 0 }, \
-	{ 'H', "hostname", "NAME", "host name of the guest (the sandbox's name)", \
+	{ 'H', "hostname", "HOST", "host name of the guest (the sandbox's name)", \
 	  OPTION_STRING, &creation.hostname, 0, 0 }, \
 	{ 0, "shell", "PROGRAM", "shell when no command is given (/bin/sh)", \
 	  OPTION_STRING, &creation.shell, 0, 0 }, \
@@ -64,7 +64,7 @@ extern struct creation creation;
 	  OPTION_LIST, &creation.removes, 0, 0 }, \
 	{ 0, "rlimit", "NAME=SOFT[:HARD]", "resource limit of the command (nofile=1024)", \
 	  OPTION_LIST, &creation.rlimits, 0, 0 }, \
-	{ 0, "security", "KIND", "default, or restricted: no new privileges, no mounts", \
+	{ 0, "security", "default|restricted", "restricted: no new privileges, no mounts", \
 	  OPTION_STRING, &creation.security, 0, 0 }, \
 	{ 0, "init", "PATH", "the guest's first process: a path, or auto", OPTION_STRING, &creation.init, 0, 0 }, \
 	{ 0, "init-arg", "WORD", NULL, OPTION_LIST, &creation.init_args, 0, 0 }, \
@@ -75,11 +75,11 @@ extern struct creation creation;
 	  OPTION_FLAG, &creation.insecure, 0, 0 }, \
 	{ 0, "ca-certs", "FILE", "pull: trust these certificates (PEM) too", \
 	  OPTION_LIST, &creation.ca_certs, 0, 0 }, \
-	{ 0, "root-disk", "SPEC", "what the sandbox writes to; see below (4G)", \
+	{ 0, "root-disk", "DISK", "what the sandbox writes to; see below (4G)", \
 	  OPTION_STRING, &creation.root_disk, 0, 0 }, \
 	{ 0, "oci-upper-size", "SIZE", NULL, \
 	  OPTION_SIZE, &creation.upper_size, ROOT_DISK_MIB_MIN, ROOT_DISK_MIB_MAX }, \
-	{ 0, "hypervisor", "KIND", "auto, kvm or qemu (auto; MSB_HYPERVISOR)", \
+	{ 0, "hypervisor", "auto|kvm|qemu", "what runs the machine (auto; MSB_HYPERVISOR)", \
 	  OPTION_STRING, &creation.hypervisor, 0, 0 }, \
 	{ 'q', "quiet", NULL, "no notes", OPTION_FLAG, &creation.quiet, 0, 0 }, \
 	{ 'v', "volume", "SPEC", NULL, OPTION_LATER, NULL, 0, 0 }, \
