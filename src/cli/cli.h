@@ -93,6 +93,12 @@ bool is_choice_list(const char *value_name);
 bool command_info(size_t index, struct command_info *out);
 /** dispatch() - Run a command line; args[0] is the command. Return: the exit status. */
 int dispatch(int count, char **args);
+/** confirm() - -y, or a yes on the terminal to the question WHAT. Return: 0 go on, else the exit status. */
+int confirm(bool yes, const char *command, const char *what);
+/** doctor_fixes() - Print what doctor_fix() would do. Return: how many things. */
+size_t doctor_fixes(const struct engine_paths *paths);
+/** doctor_fix() - Do it. Return: exit status. */
+int doctor_fix(const struct engine_paths *paths);
 /** print_json_string() - Quoted and escaped. */
 void print_json_string(const char *s);
 
@@ -132,6 +138,7 @@ int command_system_df(int argc, char **argv);
 int command_system_prune(int argc, char **argv);
 int command_install(int argc, char **argv);
 int command_uninstall(int argc, char **argv);
+int command_self_uninstall(int argc, char **argv);
 int command_doctor(int argc, char **argv);
 int command_completion(int argc, char **argv);
 /** command_complete() - Hidden: what can stand for the last of these words; for the scripts of msb completion. */

@@ -8,11 +8,9 @@
 #include <string.h>
 
 #include "base/fd.h"
-#include "base/log.h"
 #include "base/num.h"
 #include "cli/root_disk.h"
 #include "cli/units.h"
-#include "config/settings.h"
 #include "image/store.h"
 
 #define ENV_FILE_MAX (1u << 20)
@@ -64,72 +62,22 @@ static int choose(enum hypervisor_choice *out, struct error *err)
 	else if (strcmp(value, "qemu") == 0)
 		*out = HYPERVISOR_CHOICE_QEMU;
 	else
-		return err_set(err, ERR_USAGE, 0, "%s: \"%s\" is not auto, kvm or qemu",
-			       creation.hypervisor ? "--hypervisor" : "MSB_HYPERVISOR", value);
+		return err_set(err, ERR_USAGE, 0, "MSB_HYPERVISOR: \"%s\" is not auto, kvm or qemu", value);
 	return 0;
 }
 
-/** choose_policy() - --pull. */
-static int choose_policy(enum pull_policy *out, struct error *err)
+/** policy() - --pull. */
+static enum pull_policy policy(void)
 {
-	static const char *const names[] = {
-		[PULL_IF_MISSING] = "if-missing", [PULL_ALWAYS] = "always", [PULL_NEVER] = "never"
-	};
-
-	*out = PULL_IF_MISSING;
-	for (size_t i = 0; creation.pull && i < ARRAY_LEN(names); i++) {
-		if (strcmp(creation.pull, names[i]) == 0) {
-			*out = (enum pull_policy)i;
-			return 0;
-		}
-	}
-	return creation.pull
-		       ? err_set(err, ERR_USAGE, 0, "--pull: \"%s\" is not always, if-missing or never", creation.pull)
-		       : 0;
-}
-
-/** use_settings() - What config.json says where the command line says nothing. */
-static int use_settings(const char *image, struct error *err)
-{
-	static struct settings s;
-	const char *hypervisor = getenv("MSB_HYPERVISOR");
-	struct engine_paths paths;
-	struct root_disk disk;
-
-	if (engine_paths(&paths, ENGINE_READ, err) < 0 || settings_load(paths.home, &s, err) < 0)
-		return -(int)err->code;
-	if (s.log_level)
-		log_default(s.log_level);
-	engine_use_kernel(s.kernel);
-	if (!creation.hypervisor && !(hypervisor && *hypervisor))
-		creation.hypervisor = s.hypervisor;
-	if (!creation.memory)
-		creation.memory = s.memory_mib;
-	if (!creation.cpus)
-		creation.cpus = s.cpus;
-	if (!creation.shell)
-		creation.shell = s.shell;
-	if (!creation.workdir)
-		creation.workdir = s.workdir;
-	if (creation.root_disk || creation.upper_size || engine_image_is_path(image))
-		return 0;
-	creation.upper_size = s.upper_size_mib;
-	if (!s.root_disk || strcmp(s.root_disk, "managed") == 0)
-		return 0;
-	if (root_disk_parse(s.root_disk, &disk, err) < 0) {
-		err->code = ERR_INVALID;
-		return err_wrap(err, "%s: sandbox_defaults.oci.root_disk", s.path);
-	}
-	creation.root_disk = s.root_disk;
-	creation.upper_size = 0;
-	return 0;
+	if (!creation.pull || strcmp(creation.pull, "if-missing") == 0)
+		return PULL_IF_MISSING;
+	return strcmp(creation.pull, "always") == 0 ? PULL_ALWAYS : PULL_NEVER;
 }
 
 /** choose_root() - IMAGE and what goes above it; a disk image is alone. */
 static int choose_root(const char *image, struct root_disk *out, struct error *err)
 {
 	char reference[REFERENCE_MAX];
-	uint64_t memory = creation.memory ? creation.memory : RUN_MEMORY_MIB;
 
 	if (creation.root_disk && creation.upper_size) {
 		err_set(err, ERR_USAGE, 0, "--root-disk and --oci-upper-size exclude each other");
@@ -139,11 +87,6 @@ static int choose_root(const char *image, struct root_disk *out, struct error *e
 		*out = (struct root_disk){ .kind = ROOT_DISK_MANAGED, .size_mib = creation.upper_size };
 	if (creation.root_disk && root_disk_parse(creation.root_disk, out, err) < 0)
 		return -(int)err->code;
-	if (out->kind == ROOT_DISK_TMPFS && out->size_mib > memory) {
-		err_set(err, ERR_USAGE, 0, "--root-disk: a tmpfs of %llu MiB does not fit into %llu MiB of memory",
-			(unsigned long long)out->size_mib, (unsigned long long)memory);
-		return err_hint(err, "use a larger -m, or --root-disk SIZE for a disk");
-	}
 	if (!engine_image_is_path(image))
 		return reference_normalise(image, reference, err);
 	if (out->kind != ROOT_DISK_DEFAULT) {
@@ -402,53 +345,11 @@ static int check_values(struct error *err)
 			       creation.init);
 	if (!creation.init && (creation.init_args.count || creation.init_env.count))
 		return err_set(err, ERR_USAGE, 0, "--init-%s needs --init", creation.init_args.count ? "arg" : "env");
-	if (creation.security && strcmp(creation.security, "default") != 0 &&
-	    strcmp(creation.security, "restricted") != 0)
-		return err_set(err, ERR_USAGE, 0, "--security: \"%.40s\" is not default or restricted",
-			       creation.security);
 	if (creation.rlimits.count > MSG_RLIMITS_MAX)
 		return err_set(err, ERR_USAGE, 0, "--rlimit: given more than %d times", MSG_RLIMITS_MAX);
 	if (creation.tmpfs.count > MSG_MOUNTS_MAX)
 		return err_set(err, ERR_USAGE, 0, "--tmpfs: given more than %d times", MSG_MOUNTS_MAX);
 	return 0;
-}
-
-static const char *given;
-
-/** first_given() - Of what was typed, the first option that says what a sandbox is like. */
-static const char *first_given(void)
-{
-	const struct creation *c = &creation;
-	const struct {
-		const char *option;
-		bool given;
-	} all[] = {
-		{ "--memory", c->memory },
-		{ "--cpus", c->cpus },
-		{ "--env", c->env.count || c->env_files.count },
-		{ "--workdir", c->workdir },
-		{ "--user", c->user },
-		{ "--hostname", c->hostname },
-		{ "--shell", c->shell },
-		{ "--entrypoint", c->entrypoint },
-		{ "--label", c->labels.count },
-		{ "--max-duration", c->max_duration },
-		{ "--idle-timeout", c->idle_timeout },
-		{ "--tmpfs", c->tmpfs.count },
-		{ "--script", c->scripts.count || c->script_paths.count || c->script_raws.count },
-		{ "--copy", c->copies.count || c->copy_files.count || c->copy_dirs.count },
-		{ "--mkdir", c->mkdirs.count },
-		{ "--rm-path", c->removes.count },
-		{ "--rlimit", c->rlimits.count },
-		{ "--security", c->security },
-		{ "--init", c->init },
-		{ "--root-disk", c->root_disk || c->upper_size },
-	};
-
-	for (size_t i = 0; i < ARRAY_LEN(all); i++)
-		if (all[i].given)
-			return all[i].option;
-	return NULL;
 }
 
 int creation_spec(const char *image, struct run_spec *spec, struct create_options *how, struct error *err)
@@ -458,11 +359,8 @@ int creation_spec(const char *image, struct run_spec *spec, struct create_option
 	static struct string_list env;
 	const struct creation *c = &creation;
 
-	given = first_given();
-	if (use_settings(image, err) < 0)
-		return -(int)err->code;
 	if (choose_root(image, &spec->root_disk, err) < 0 || choose(&spec->hypervisor, err) < 0 ||
-	    choose_policy(&spec->pull, err) < 0 || check_values(err) < 0) {
+	    check_values(err) < 0) {
 		err->code = ERR_USAGE; /* the command line alone shows it */
 		return -(int)err->code;
 	}
@@ -498,6 +396,7 @@ int creation_spec(const char *image, struct run_spec *spec, struct create_option
 					      .insecure = c->insecure,
 					      .ca_certs = c->ca_certs.item,
 					      .ca_cert_count = c->ca_certs.count };
+	spec->pull = policy();
 	spec->name = c->name;
 	spec->memory_mib = c->memory;
 	spec->cpus = (unsigned int)c->cpus;
@@ -539,7 +438,37 @@ bool creation_is_plain(void)
 
 const char *creation_given(void)
 {
-	return given;
+	const struct creation *c = &creation;
+	const struct {
+		const char *option;
+		bool given;
+	} all[] = {
+		{ "--memory", c->memory },
+		{ "--cpus", c->cpus },
+		{ "--env", c->env.count || c->env_files.count },
+		{ "--workdir", c->workdir },
+		{ "--user", c->user },
+		{ "--hostname", c->hostname },
+		{ "--shell", c->shell },
+		{ "--entrypoint", c->entrypoint },
+		{ "--label", c->labels.count },
+		{ "--max-duration", c->max_duration },
+		{ "--idle-timeout", c->idle_timeout },
+		{ "--tmpfs", c->tmpfs.count },
+		{ "--script", c->scripts.count || c->script_paths.count || c->script_raws.count },
+		{ "--copy", c->copies.count || c->copy_files.count || c->copy_dirs.count },
+		{ "--mkdir", c->mkdirs.count },
+		{ "--rm-path", c->removes.count },
+		{ "--rlimit", c->rlimits.count },
+		{ "--security", c->security },
+		{ "--init", c->init },
+		{ "--root-disk", c->root_disk || c->upper_size },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(all); i++)
+		if (all[i].given)
+			return all[i].option;
+	return NULL;
 }
 
 int failed_status(const struct error *err)

@@ -5,6 +5,7 @@
 
 #include "cli/cli.h"
 #include "cli/units.h"
+#include "config/settings.h"
 #include "engine/lifecycle.h"
 
 /** What was typed. */
@@ -33,7 +34,7 @@ extern struct creation creation;
 	{ 'w', "workdir", "DIR", "working directory in the guest", OPTION_STRING, &creation.workdir, 0, 0 }, \
 	{ 'u', "user", "USER", "user in the guest: name, uid, name:group, uid:gid", \
 	  OPTION_STRING, &creation.user, 0, 0 }, \
-	{ 'H', "hostname", "NAME", "host name of the guest (the sandbox's name)", \
+	{ 'H', "hostname", "HOST", "host name of the guest (the sandbox's name)", \
 	  OPTION_STRING, &creation.hostname, 0, 0 }, \
 	{ 0, "shell", "PROGRAM", "shell when no command is given (/bin/sh)", \
 	  OPTION_STRING, &creation.shell, 0, 0 }, \
@@ -94,6 +95,13 @@ extern struct creation creation;
  * Return: 0; on failure ERR_USAGE for what the command line alone shows, and other codes.
  */
 int creation_spec(const char *image, struct run_spec *spec, struct create_options *how, struct error *err);
+/**
+ * creation_defaults() - What config.json says where the command line says nothing, into a spec of creation_spec().
+ * ERR_USAGE when what was typed does not fit to it.
+ */
+int creation_defaults(const char *home, struct run_spec *spec, struct error *err);
+/** machine_settings() - For every command that starts a machine: config.json, read once. @out: may be NULL; kept */
+int machine_settings(const char *home, const struct settings **out, struct error *err);
 /** creation_is_plain() - Was nothing asked for that only a persistent sandbox can do? */
 bool creation_is_plain(void);
 /** creation_given() - The first option that says what a sandbox is like, for a warning; NULL: none was given. */

@@ -69,6 +69,9 @@ static const struct entry {
 	{ "registries", "", ALIAS, command_registry_ls },
 	{ "install", "make a sandbox a command of this host", HOST, command_install },
 	{ "uninstall", "remove such commands", HOST, command_uninstall },
+	{ "self uninstall", "remove msb itself", HOST, command_self_uninstall },
+	{ "self doctor", "same as doctor", ALIAS, command_doctor },
+	{ "self check", "", ALIAS, command_doctor },
 	{ "doctor", "check this host", HOST, command_doctor },
 	{ "system df", "show what takes disk space", HOST, command_system_df },
 	{ "system prune", "remove what nobody needs", HOST, command_system_prune },
@@ -79,7 +82,7 @@ static const struct entry {
 
 /* Known, not there yet: a clear answer instead of a wrong guess. */
 static const char *const later[] = {
-	"metrics", "logs", "volume", "vol", "snapshot", "snap", "ssh", "self", "update",
+	"metrics", "logs", "volume", "vol", "snapshot", "snap", "ssh", "update",
 	"upgrade", "context", "ctx", "build", "push",
 };
 
