@@ -107,20 +107,6 @@ def test_help_says_the_same_however_it_is_asked_for(msb, command):
     assert f"  {command} " in msb("--help").stdout.decode()
 
 
-@pytest.mark.parametrize("typed,offered", [
-    ("regi", ["registry"]), ("image im", ["import"]), ("registry log", ["login", "logout"]), ("system ", ["df", "prune"]),
-    ("registry login --no", ["--no-verify"]), ("pull --ins", ["--insecure"]), ("run --pull n", ["never"]),
-    ("save --format ", ["docker", "oci"]), ("images --format ", ["json"]), ("image inspect localhost/busy", [IMAGE]),
-    ("save -o /etc/hostn", ["/etc/hostname"])])
-def test_completion(msb, typed, offered):
-    """As bash does it when TAB is pressed."""
-    script = ('eval "$(msb completion bash)"; COMP_WORDS=(msb "$@"); COMP_CWORD=$#; COMP_WORDBREAKS=; _msb;'
-              ' printf "%s\\n" "${COMPREPLY[@]}"')
-    done = subprocess.run(["bash", "-c", script, "-", *typed.split(" ")], capture_output=True, text=True,
-                          env=dict(msb.env, PATH=f"{MSB.parent}:{os.environ['PATH']}"))
-    assert (sorted(set(done.stdout.split())), done.stderr) == (offered, "")
-
-
 @pytest.mark.parametrize("given,coloured", [(None, True), ("", True), ("1", False)])
 def test_no_color(msb, given, coloured):
     msb.env.update(TERM="xterm")
