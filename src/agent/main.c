@@ -30,7 +30,7 @@
 struct defaults defaults;
 
 #define GRACE_MAX_MS (24 * 3600 * 1000ULL)
-#define BACKLOG 256 /* connections under way at once: more than there may be sessions; beyond it the host is refused */
+#define BACKLOG 256 /* connections not accepted yet; the host is refused beyond it */
 #define SHORT_GRACE_NS (500 * NSEC_PER_MSEC) /* when the host does not say */
 
 static struct loop *loop;
