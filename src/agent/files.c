@@ -540,6 +540,7 @@ void files_serve(int sock, const struct frame *frame, const void *rest, size_t n
 	sigset_t none;
 	bool ok;
 
+	handoff_reset_child();
 	setsid();
 	prctl(PR_SET_NAME, "msb-copy");
 	sigemptyset(&none);

@@ -493,6 +493,13 @@ bool sessions_talk(void)
 	return false;
 }
 
+void sessions_signal(int number)
+{
+	for (const struct session *s = sessions; s; s = s->next)
+		if (s->pid > 0)
+			kill(-s->pid, number);
+}
+
 void sessions_hang_up(void)
 {
 	for (const struct session *s = sessions; s; s = s->next)
