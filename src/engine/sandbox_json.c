@@ -17,40 +17,51 @@ static const char *const hypervisors[] = {
 	[HYPERVISOR_CHOICE_AUTO] = "auto", [HYPERVISOR_CHOICE_KVM] = "kvm", [HYPERVISOR_CHOICE_QEMU] = "qemu"
 };
 
+/** What is written, and whether all of it could be. */
+struct out {
+	bool bad;
+};
+
+/** put() - A value that could be made; json_string() makes none of a text that is not UTF-8. */
+static void put(struct out *out, json_t *to, const char *key, json_t *value)
+{
+	out->bad |= json_object_set_new(to, key, value) < 0;
+}
+
 /** put_string() - Unless it is NULL. */
-static void put_string(json_t *to, const char *key, const char *value)
+static void put_string(struct out *out, json_t *to, const char *key, const char *value)
 {
 	if (value)
-		json_object_set_new(to, key, json_string(value));
+		put(out, to, key, json_string(value));
 }
 
 /** put_number() - Unless it is the default, 0. */
-static void put_number(json_t *to, const char *key, uint64_t value)
+static void put_number(struct out *out, json_t *to, const char *key, uint64_t value)
 {
 	if (value)
-		json_object_set_new(to, key, json_integer((json_int_t)value));
+		put(out, to, key, json_integer((json_int_t)value));
 }
 
 /** put_flag() - When it is set. */
-static void put_flag(json_t *to, const char *key, bool value)
+static void put_flag(struct out *out, json_t *to, const char *key, bool value)
 {
 	if (value)
-		json_object_set_new(to, key, json_true());
+		put(out, to, key, json_true());
 }
 
 /** put_list() - Unless it is empty. */
-static void put_list(json_t *to, const char *key, const char *const *words, size_t count)
+static void put_list(struct out *out, json_t *to, const char *key, const char *const *words, size_t count)
 {
 	json_t *list = count ? json_array() : NULL;
 
 	for (size_t i = 0; i < count; i++)
-		json_array_append_new(list, json_string(words[i]));
-	if (list)
-		json_object_set_new(to, key, list);
+		out->bad |= json_array_append_new(list, json_string(words[i])) < 0;
+	if (count)
+		put(out, to, key, list);
 }
 
 /** put_tmpfs() - Each as an object. */
-static void put_tmpfs(json_t *to, const struct run_spec *spec)
+static void put_tmpfs(struct out *out, json_t *to, const struct run_spec *spec)
 {
 	json_t *list = spec->tmpfs_count ? json_array() : NULL;
 
@@ -58,85 +69,87 @@ static void put_tmpfs(json_t *to, const struct run_spec *spec)
 		const struct msg_mount *m = &spec->tmpfs[i];
 		json_t *one = json_object();
 
-		put_string(one, "path", m->path);
-		put_number(one, "bytes", m->bytes);
-		put_number(one, "mode", m->mode);
-		put_flag(one, "read_only", m->read_only);
-		put_flag(one, "noexec", m->noexec);
-		put_flag(one, "nosuid", m->nosuid);
-		put_flag(one, "nodev", m->nodev);
-		json_array_append_new(list, one);
+		put_string(out, one, "path", m->path);
+		put_number(out, one, "bytes", m->bytes);
+		put_number(out, one, "mode", m->mode);
+		put_flag(out, one, "read_only", m->read_only);
+		put_flag(out, one, "noexec", m->noexec);
+		put_flag(out, one, "nosuid", m->nosuid);
+		put_flag(out, one, "nodev", m->nodev);
+		out->bad |= json_array_append_new(list, one) < 0;
 	}
-	if (list)
-		json_object_set_new(to, "tmpfs", list);
+	if (spec->tmpfs_count)
+		put(out, to, "tmpfs", list);
 }
 
 /** put_rlimits() - By their names; unlimited is -1. */
-static void put_rlimits(json_t *to, const struct run_spec *spec)
+static void put_rlimits(struct out *out, json_t *to, const struct run_spec *spec)
 {
 	json_t *all = spec->rlimit_count ? json_object() : NULL;
 
 	for (size_t i = 0; i < spec->rlimit_count; i++)
-		json_object_set_new(
-			all, msg_rlimit_names[spec->rlimits[i].resource],
-			json_pack("[I,I]", (json_int_t)spec->rlimits[i].soft, (json_int_t)spec->rlimits[i].hard));
-	if (all)
-		json_object_set_new(to, "rlimits", all);
+		put(out, all, msg_rlimit_names[spec->rlimits[i].resource],
+		    json_pack("[I,I]", (json_int_t)spec->rlimits[i].soft, (json_int_t)spec->rlimits[i].hard));
+	if (spec->rlimit_count)
+		put(out, to, "rlimits", all);
 }
 
 /** put_root_disk() - Unless it is the default. */
-static void put_root_disk(json_t *to, const struct root_disk *r)
+static void put_root_disk(struct out *out, json_t *to, const struct root_disk *r)
 {
 	json_t *one;
 
 	if (r->kind == ROOT_DISK_DEFAULT)
 		return;
 	one = json_object();
-	put_string(one, "kind", root_kinds[r->kind]);
-	put_number(one, "size_mib", r->size_mib);
-	put_string(one, "path", r->path);
-	put_flag(one, "qcow2", r->qcow2);
-	json_object_set_new(to, "root_disk", one);
+	put_string(out, one, "kind", root_kinds[r->kind]);
+	put_number(out, one, "size_mib", r->size_mib);
+	put_string(out, one, "path", r->path);
+	put_flag(out, one, "qcow2", r->qcow2);
+	put(out, to, "root_disk", one);
 }
 
 char *sandbox_json_encode(const struct run_spec *spec, int64_t created_ns, struct error *err)
 {
 	json_t *root = json_object(), *c = json_object();
+	struct out out = { 0 };
 	char *text;
 
-	put_number(c, "memory_mib", spec->memory_mib ? spec->memory_mib : RUN_MEMORY_MIB);
-	put_number(c, "cpus", spec->cpus ? spec->cpus : 1);
-	put_list(c, "env", spec->env, spec->env_count);
-	put_string(c, "workdir", spec->workdir);
-	put_string(c, "user", spec->user);
-	put_string(c, "hostname", spec->hostname);
-	put_string(c, "shell", spec->shell);
-	put_string(c, "entrypoint", spec->entrypoint);
-	put_list(c, "command", (const char *const *)spec->command, spec->command_count);
-	put_rlimits(c, spec);
-	put_root_disk(c, &spec->root_disk);
-	put_list(c, "labels", spec->labels, spec->label_count);
-	put_tmpfs(c, spec);
-	put_list(c, "mkdir", spec->mkdirs, spec->mkdir_count);
-	put_list(c, "rm", spec->removes, spec->remove_count);
-	put_string(c, "init", spec->init);
-	put_list(c, "init_args", spec->init_args, spec->init_arg_count);
-	put_list(c, "init_env", spec->init_env, spec->init_env_count);
-	put_flag(c, "restricted", spec->restricted);
-	put_number(c, "max_duration_s", spec->max_duration_s);
-	put_number(c, "idle_timeout_s", spec->idle_timeout_s);
+	put_number(&out, c, "memory_mib", spec->memory_mib ? spec->memory_mib : RUN_MEMORY_MIB);
+	put_number(&out, c, "cpus", spec->cpus ? spec->cpus : 1);
+	put_list(&out, c, "env", spec->env, spec->env_count);
+	put_string(&out, c, "workdir", spec->workdir);
+	put_string(&out, c, "user", spec->user);
+	put_string(&out, c, "hostname", spec->hostname);
+	put_string(&out, c, "shell", spec->shell);
+	put_string(&out, c, "entrypoint", spec->entrypoint);
+	put_list(&out, c, "command", (const char *const *)spec->command, spec->command_count);
+	put_rlimits(&out, c, spec);
+	put_root_disk(&out, c, &spec->root_disk);
+	put_list(&out, c, "labels", spec->labels, spec->label_count);
+	put_tmpfs(&out, c, spec);
+	put_list(&out, c, "mkdir", spec->mkdirs, spec->mkdir_count);
+	put_list(&out, c, "rm", spec->removes, spec->remove_count);
+	put_string(&out, c, "init", spec->init);
+	put_list(&out, c, "init_args", spec->init_args, spec->init_arg_count);
+	put_list(&out, c, "init_env", spec->init_env, spec->init_env_count);
+	put_flag(&out, c, "restricted", spec->restricted);
+	put_number(&out, c, "max_duration_s", spec->max_duration_s);
+	put_number(&out, c, "idle_timeout_s", spec->idle_timeout_s);
 	if (spec->hypervisor != HYPERVISOR_CHOICE_AUTO)
-		put_string(c, "hypervisor", hypervisors[spec->hypervisor]);
-	json_object_set_new(root, "version", json_integer(VERSION));
-	put_string(root, "name", spec->name);
-	put_string(root, "image", spec->image);
-	put_string(root, "digest", spec->digest);
-	json_object_set_new(root, "created_ns", json_integer(created_ns));
-	json_object_set_new(root, "config", c);
-	text = json_dumps(root, JSON_INDENT(2));
+		put_string(&out, c, "hypervisor", hypervisors[spec->hypervisor]);
+	put(&out, root, "version", json_integer(VERSION));
+	put_string(&out, root, "name", spec->name);
+	put_string(&out, root, "image", spec->image);
+	put_string(&out, root, "digest", spec->digest);
+	put(&out, root, "created_ns", json_integer(created_ns));
+	put(&out, root, "config", c);
+	text = out.bad ? NULL : json_dumps(root, JSON_INDENT(2));
 	json_decref(root);
-	if (!text)
-		err_set(err, ERR_INVALID, 0, "the sandbox's configuration cannot be written: a text is not UTF-8");
+	if (!text) {
+		err_set(err, ERR_INVALID, 0, "the sandbox's configuration cannot be kept: a text is not UTF-8");
+		err_hint(err, "use UTF-8 in names, paths, environment and command");
+	}
 	return text;
 }
 
@@ -202,6 +215,15 @@ static const char *const *get_list(struct in *in, json_t *from, const char *key,
 	return words + 1;
 }
 
+/** get_part() - An object or array; NULL when absent. */
+static json_t *get_part(struct in *in, json_t *from, const char *key, json_type type)
+{
+	json_t *v = json_object_get(from, key);
+
+	in->bad |= v && json_typeof(v) != type;
+	return v;
+}
+
 /** get_choice() - Which of the names. */
 static size_t get_choice(struct in *in, json_t *from, const char *key, const char *const *names, size_t count)
 {
@@ -217,7 +239,7 @@ static size_t get_choice(struct in *in, json_t *from, const char *key, const cha
 /** get_tmpfs() - The reverse of put_tmpfs(). */
 static void get_tmpfs(struct in *in, json_t *from)
 {
-	json_t *list = json_object_get(from, "tmpfs"), *one;
+	json_t *list = get_part(in, from, "tmpfs", JSON_ARRAY), *one;
 	size_t i;
 
 	in->bad |= json_array_size(list) > MSG_MOUNTS_MAX;
@@ -241,7 +263,7 @@ static void get_tmpfs(struct in *in, json_t *from)
 /** get_rlimits() - The reverse of put_rlimits(). */
 static void get_rlimits(struct in *in, json_t *from)
 {
-	json_t *all = json_object_get(from, "rlimits");
+	json_t *all = get_part(in, from, "rlimits", JSON_OBJECT);
 
 	for (size_t i = 0; all && i < MSG_RLIMIT_NAMES; i++) {
 		json_t *two = json_object_get(all, msg_rlimit_names[i]);
@@ -274,7 +296,7 @@ int sandbox_json_decode(const char *text, struct sandbox_json *out, struct error
 		return err_set(err, ERR_UNSUPPORTED, 0, "the sandbox was made by a newer msb");
 	}
 	c = json_object_get(out->root, "config");
-	disk = json_object_get(c, "root_disk");
+	disk = get_part(&in, c, "root_disk", JSON_OBJECT);
 	s->name = get_string(&in, out->root, "name");
 	s->image = get_string(&in, out->root, "image");
 	s->digest = get_string(&in, out->root, "digest");
