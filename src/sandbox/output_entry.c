@@ -68,7 +68,8 @@ void output_entry_put(struct buf *out, const struct output_entry *e)
 static bool find_source(const struct json_field *f, enum output_source *out)
 {
 	for (size_t i = 0; i < OUTPUT_SOURCES; i++)
-		if (strlen(output_source_names[i]) == f->size && memcmp(output_source_names[i], f->text, f->size) == 0) {
+		if (strlen(output_source_names[i]) == f->size &&
+		    memcmp(output_source_names[i], f->text, f->size) == 0) {
 			*out = (enum output_source)i;
 			return true;
 		}
@@ -100,7 +101,7 @@ bool output_entry_parse(const uint8_t *line, size_t n, struct buf *text, struct 
 	}
 	if (!ok || more < 0 || !time || !source || !data.is_text)
 		return false;
-	if (base64 ? !(data.size % 4 == 0 && take_base64(text, data.text, data.size)) : !json_line_unescape(&data, text))
+	if (base64 ? data.size % 4 || !take_base64(text, data.text, data.size) : !json_line_unescape(&data, text))
 		return false;
 	e->data = text->data;
 	e->size = text->len;
