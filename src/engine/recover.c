@@ -145,7 +145,8 @@ static bool wrong(int sandboxes, const struct sandbox_record *list, size_t count
 		    (!state_is_live(list[i].state) && !has_file(sandboxes, list[i].name)))
 			return true;
 	while ((e = readdir(dir)))
-		if (sandbox_name_valid(e->d_name) && !is_listed(list, count, e->d_name) && has_file(sandboxes, e->d_name))
+		if (sandbox_name_valid(e->d_name) && !is_listed(list, count, e->d_name) &&
+		    has_file(sandboxes, e->d_name))
 			return true;
 	return false;
 }

@@ -174,6 +174,8 @@ int use_ask(int fd, uint16_t type, const struct buf *body, uint16_t want, int li
 static int not_running(const struct sandbox_record *r, struct error *err)
 {
 	err_set(err, ERR_CLOSED, 0, "sandbox %s is %s", r->name, state_word(r->state, false));
+	if (state_is_live(r->state))
+		return err_hint(err, "try again in a moment");
 	return err_hint(err, "msb start %.100s", r->name);
 }
 
@@ -192,6 +194,15 @@ static int question(const struct engine_paths *paths, const char *name, uint16_t
 		rc = fd = use_connect(home, &r, err);
 	if (rc >= 0)
 		rc = use_ask(fd, type, NULL, want, ANSWER_MS, answer, f, err);
+	if (rc < 0 && err->code == ERR_CLOSED && r.image) { /* it may have ended just now, or not be ready yet */
+		sandbox_record_clear(&r);
+		err_clear(err);
+		rc = engine_find(paths, name, &r, err);
+		if (rc == 0 && r.state == SANDBOX_RUNNING)
+			rc = err_set(err, ERR_CLOSED, 0, "it does not answer");
+		else if (rc == 0)
+			rc = not_running(&r, err);
+	}
 	if (rc < 0 && !err->hint[0]) {
 		err_wrap(err, "sandbox %s", name);
 		err_hint(err, "msb stop -f %.60s ends it by force", name);

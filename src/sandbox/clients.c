@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Sessions of a persistent sandbox. What goes to the agent and comes back is passed on in whole frames: a client may die
- * in the middle of one, and output is logged on its way. Each direction holds at most HELD_MAX bytes: who does not read stops only its own
- * session. A client that goes away leaves its command running (its input ends, its output is only logged); the agent's
- * end of the connection ends the session.
+ * Sessions of a persistent sandbox. What goes to the agent and comes back is passed on in whole frames: a client may
+ * die in the middle of one, and output is logged on its way. Each direction holds at most HELD_MAX bytes: who does not
+ * read stops only its own session. A client that goes away leaves its command running (its input ends, its output is
+ * only logged); the agent's end of the connection ends the session.
  */
 #include <errno.h>
 #include <fcntl.h>

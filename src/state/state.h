@@ -53,7 +53,7 @@ enum state_access { STATE_READ, STATE_WRITE };
  */
 struct state *state_open(int home_fd, enum state_access how, struct error *err);
 void state_close(struct state *s);
-/** state_begin() - From here to state_commit() nobody else writes, and all or nothing is kept (nothing: state_close()). */
+/** state_begin() - Until state_commit() nobody else writes, and all or nothing is kept (nothing: state_close()). */
 int state_begin(struct state *s, struct error *err);
 int state_commit(struct state *s, struct error *err);
 
