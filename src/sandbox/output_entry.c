@@ -5,10 +5,9 @@
 #include "base/macros.h"
 #include "base/rfc3339.h"
 
-const char *const output_source_names[OUTPUT_SOURCES] = { [OUTPUT_STDOUT] = "stdout",
-							  [OUTPUT_STDERR] = "stderr",
-							  [OUTPUT_PTY] = "output",
-							  [OUTPUT_SYSTEM] = "system" };
+const char *const output_source_names[OUTPUT_SOURCES] = {
+	[OUTPUT_STDOUT] = "stdout", [OUTPUT_STDERR] = "stderr", [OUTPUT_PTY] = "output", [OUTPUT_SYSTEM] = "system"
+};
 
 static const char base64_set[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -68,7 +67,8 @@ void output_entry_put(struct buf *out, const struct output_entry *e)
 static bool find_source(const struct json_field *f, enum output_source *out)
 {
 	for (size_t i = 0; i < OUTPUT_SOURCES; i++)
-		if (strlen(output_source_names[i]) == f->size && memcmp(output_source_names[i], f->text, f->size) == 0) {
+		if (strlen(output_source_names[i]) == f->size &&
+		    memcmp(output_source_names[i], f->text, f->size) == 0) {
 			*out = (enum output_source)i;
 			return true;
 		}
@@ -100,7 +100,8 @@ bool output_entry_parse(const uint8_t *line, size_t n, struct buf *text, struct 
 	}
 	if (!ok || more < 0 || !time || !source || !data.is_text)
 		return false;
-	if (base64 ? !(data.size % 4 == 0 && take_base64(text, data.text, data.size)) : !json_line_unescape(&data, text))
+	if (base64 ? !(data.size % 4 == 0 && take_base64(text, data.text, data.size))
+		   : !json_line_unescape(&data, text))
 		return false;
 	e->data = text->data;
 	e->size = text->len;
