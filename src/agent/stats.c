@@ -13,7 +13,7 @@
 #include "agent/agent.h"
 #include "base/clock.h"
 
-#define FILE_MAX_BYTES 16384 /* what is looked for stands within */
+#define FILE_MAX_BYTES 8192 /* what is looked for stands within */
 #define DISK_FULL_BYTES (1u << 20) /* less than that is left: somebody was told that there is no room */
 #define USER_HZ 100	     /* of Linux on every machine we run on */
 

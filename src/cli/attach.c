@@ -102,6 +102,25 @@ static void send_size(struct pump *p)
 	queue_body(p, FRAME_RESIZE, &body);
 }
 
+/** flush_out() - Frames to the guest. */
+static void flush_out(struct pump *p)
+{
+	ssize_t n = send(p->s->fd, p->out.data, p->out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+	if (n > 0)
+		buf_consume(&p->out, (size_t)n);
+	/* A broken connection is seen by the reading side, which still gets what the command said last. */
+	else if (n < 0 && errno != EAGAIN && errno != EINTR)
+		buf_consume(&p->out, p->out.len);
+}
+
+/** leave() - End the command, too, which in a sandbox that stays would run on. */
+static void leave(struct pump *p, int signal_number)
+{
+	send_signal(p, signal_number);
+	flush_out(p);
+}
+
 /** end() - Stop with this status; the caller has said why, or the command has ended. */
 static void end(struct pump *p, int status)
 {
@@ -140,6 +159,7 @@ static int time_left_ms(struct pump *p)
 	left = (p->deadline_ns - clock_monotonic_ns() + NSEC_PER_MSEC - 1) / NSEC_PER_MSEC;
 	if (left <= 0 && !p->ended) {
 		complain("the command ran longer than %llu s (--timeout)", (unsigned long long)p->timeout_s);
+		leave(p, SIGKILL);
 		end(p, 1);
 	}
 	return (int)MAX(0, MIN(left, 1000000));
@@ -159,23 +179,13 @@ static void on_signal(struct pump *p)
 	/* Without its terminal an interactive command has nobody to talk to, and no second signal will come. */
 	if (++p->signals > 1 || (p->tty && info.ssi_signo == SIGHUP)) {
 		if (info.ssi_signo != SIGHUP)
-			complain("second signal: the sandbox was ended");
+			complain("second signal: the %s was ended",
+				 p->s->supervisor_pid > 0 ? "sandbox" : "command");
+		leave(p, p->signals > 1 ? SIGKILL : SIGHUP);
 		end(p, 128 + (int)info.ssi_signo);
 		return;
 	}
 	send_signal(p, (int)info.ssi_signo);
-}
-
-/** flush_out() - Frames to the guest. */
-static void flush_out(struct pump *p)
-{
-	ssize_t n = send(p->s->fd, p->out.data, p->out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
-
-	if (n > 0)
-		buf_consume(&p->out, (size_t)n);
-	/* A broken connection is seen by the reading side, which still gets what the command said last. */
-	else if (n < 0 && errno != EAGAIN && errno != EINTR)
-		buf_consume(&p->out, p->out.len);
 }
 
 /** wait_writable() - Until fd takes output; signals and the time limit still count. Return: false when it is over. */
@@ -221,6 +231,7 @@ static void write_output(struct pump *p, int fd, const struct frame *f)
 		if (fd == STDERR_FILENO)
 			return; /* nowhere to complain */
 		if (errno == EPIPE) {
+			leave(p, SIGPIPE);
 			end(p, 128 + SIGPIPE);
 			return;
 		}

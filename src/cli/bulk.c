@@ -13,11 +13,13 @@
 #include "engine/lifecycle.h"
 
 #define NAMES_MAX 4096
+#define GRACE_MAX_S 1000000
 #define SLOW_MS 500 /* from here on the time is said */
 
 static struct {
 	struct string_list labels;
 	const char *grace;
+	uint64_t grace_ms;
 	bool force, quiet, touch;
 } o;
 
@@ -110,6 +112,17 @@ static int collect(const struct engine_paths *paths, const struct parsed *p, str
 	return 0;
 }
 
+/** read_grace() - -t, -f. */
+static int read_grace(struct error *err)
+{
+	uint64_t seconds = STOP_GRACE_MS / 1000;
+
+	if (o.grace && !num_parse_u64(o.grace, GRACE_MAX_S, &seconds))
+		return err_set(err, ERR_USAGE, 0, "--time: \"%.40s\" is not a number of seconds", o.grace);
+	o.grace_ms = o.force ? 0 : seconds * 1000;
+	return 0;
+}
+
 /** run_verb() - Each of them, whatever happens to the others. */
 static int run_verb(const struct verb *v, int argc, char **argv)
 {
@@ -133,6 +146,8 @@ static int run_verb(const struct verb *v, int argc, char **argv)
 		err_hint(&err, "msb ls lists those there are");
 		return usage_error(&err);
 	}
+	if (read_grace(&err) < 0)
+		return usage_error(&err);
 	if (engine_paths(&paths, ENGINE_READ, &err) < 0)
 		return command_failed(&err);
 	engine_sweep(&paths);
@@ -186,25 +201,12 @@ static int start_one(const struct engine_paths *paths, const char *name, char *m
 	return rc;
 }
 
-/** grace() - -t, -f. */
-static int grace(uint64_t *ms, struct error *err)
-{
-	uint64_t seconds = STOP_GRACE_MS / 1000;
-
-	if (o.grace && !num_parse_u64(o.grace, 1000000, &seconds))
-		return err_set(err, ERR_USAGE, 0, "--time: \"%.40s\" is not a number of seconds", o.grace);
-	*ms = o.force ? 0 : seconds * 1000;
-	return 0;
-}
-
 /** stop_one() - contract 5.2 */
 static int stop_one(const struct engine_paths *paths, const char *name, char *more, size_t size, struct error *err)
 {
-	uint64_t ms;
-
 	(void)more;
 	(void)size;
-	return grace(&ms, err) < 0 ? -(int)err->code : engine_stop(paths, name, ms, err);
+	return engine_stop(paths, name, o.grace_ms, err);
 }
 
 /** restart_one() - Stopped first when it runs. */
@@ -217,8 +219,10 @@ static int restart_one(const struct engine_paths *paths, const char *name, char 
 		return -(int)err->code;
 	state = r.state;
 	sandbox_record_clear(&r);
-	if (state == SANDBOX_STARTING)
-		return err_set(err, ERR_EXISTS, 0, "sandbox %s is starting", name);
+	if (state == SANDBOX_STARTING) {
+		err_set(err, ERR_EXISTS, 0, "sandbox %s is starting", name);
+		return err_hint(err, "wait until it runs, or msb stop %.60s first", name);
+	}
 	return stop_one(paths, name, more, size, err) < 0 ? -(int)err->code : start_one(paths, name, more, size, err);
 }
 

@@ -29,8 +29,8 @@ static struct {
 static const struct option_row rows[] = {
 	{ 'f', "follow", NULL, "go on with what is written, until the sandbox stops", OPTION_FLAG, &o.follow, 0, 0 },
 	{ 0, "tail", "N", "only the last N lines of what is there", OPTION_NUMBER, &o.tail, 0, TAIL_MAX },
-	{ 0, "since", "TIME", "from 2025-01-31T12:00:00Z on, or from 30s, 5m, 2h, 1d ago", OPTION_STRING, &o.since,
-	  0, 0 },
+	{ 0, "since", "TIME", "from this time on: 2025-01-31T12:00:00Z, or 30s, 5m, 2h, 1d ago", OPTION_STRING,
+	  &o.since, 0, 0 },
 	{ 0, "until", "TIME", "before this time", OPTION_STRING, &o.until, 0, 0 },
 	{ 0, "source", "SOURCES", "stdout, stderr, output (terminals), system, all; with commas between", OPTION_LIST,
 	  &o.sources, 0, 0 },

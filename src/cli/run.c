@@ -83,27 +83,6 @@ static int run_ephemeral(const struct run_spec *spec)
 	return EXIT_MSB_FAILED;
 }
 
-/** run_detached() - Its command belongs to the supervisor; the name is what is printed. */
-static int run_detached(const struct run_spec *spec, struct create_options *how)
-{
-	struct error err = ERROR_INIT;
-	struct started made;
-	int cancel;
-
-	block_signals();
-	cancel = cancel_signals();
-	how->mode = START_WORKLOAD;
-	how->remove_at_end = !spec->name;
-	if (engine_create(spec, how, cancel, &made, &err) < 0)
-		return err.code == ERR_CANCELLED ? cancelled_status(cancel) : failed_status(&err);
-	if (made.nothing_to_run)
-		return nothing_to_run();
-	fd_close(&made.starter_fd);
-	note_fallback(made.note_fallback, made.fallback_reason, creation.quiet);
-	printf("%s\n", made.name);
-	return 0;
-}
-
 /** reuse() - A sandbox of this name is there: is it meant? Return: 1: yes, 0: there is none, or a negative code. */
 static int reuse(const struct engine_paths *paths, const struct run_spec *spec, struct error *err)
 {
@@ -128,6 +107,18 @@ static int reuse(const struct engine_paths *paths, const struct run_spec *spec, 
 	return rc;
 }
 
+/** made_meanwhile() - Another command was quicker to make it. Return: as reuse(), err as it was for 0 */
+static int made_meanwhile(const struct engine_paths *paths, const struct run_spec *spec,
+			  const struct create_options *how, struct error *err)
+{
+	struct error other = ERROR_INIT;
+	int there = err->code == ERR_EXISTS && spec->name && !how->replace ? reuse(paths, spec, &other) : 0;
+
+	if (there)
+		*err = other;
+	return there;
+}
+
 /** start_again() - `run -d` of one that is there: it runs, that is all. */
 static int start_again(const struct engine_paths *paths, const struct run_spec *spec)
 {
@@ -144,6 +135,30 @@ static int start_again(const struct engine_paths *paths, const struct run_spec *
 		return err.code == ERR_CANCELLED ? cancelled_status(cancel) : failed_status(&err);
 	fd_close(&made.starter_fd);
 	printf("%s\n", spec->name);
+	return 0;
+}
+
+/** run_detached() - Its command belongs to the supervisor; the name is what is printed. */
+static int run_detached(const struct engine_paths *paths, const struct run_spec *spec, struct create_options *how)
+{
+	struct error err = ERROR_INIT;
+	struct started made;
+	int cancel;
+
+	block_signals();
+	cancel = cancel_signals();
+	how->mode = START_WORKLOAD;
+	how->remove_at_end = !spec->name;
+	if (engine_create(spec, how, cancel, &made, &err) < 0) {
+		if (made_meanwhile(paths, spec, how, &err) > 0)
+			return start_again(paths, spec);
+		return err.code == ERR_CANCELLED ? cancelled_status(cancel) : failed_status(&err);
+	}
+	if (made.nothing_to_run)
+		return nothing_to_run();
+	fd_close(&made.starter_fd);
+	note_fallback(made.note_fallback, made.fallback_reason, creation.quiet);
+	printf("%s\n", made.name);
 	return 0;
 }
 
@@ -166,11 +181,14 @@ static int run_attached(const struct engine_paths *paths, const struct run_spec 
 
 	how->mode = START_ON_USE;
 	how->remove_at_end = !spec->name;
+	if (!there && engine_create(spec, how, cancel, &made, &err) < 0) {
+		if (made_meanwhile(paths, spec, how, &err) <= 0)
+			return err.code == ERR_CANCELLED ? cancelled_status(cancel) : failed_status(&err);
+		there = true;
+	}
 	if (there) {
 		exec.command = spec->command;
 		exec.command_count = spec->command_count;
-	} else if (engine_create(spec, how, cancel, &made, &err) < 0) {
-		return err.code == ERR_CANCELLED ? cancelled_status(cancel) : failed_status(&err);
 	}
 	if (made.nothing_to_run)
 		return nothing_to_run();
@@ -222,6 +240,6 @@ int command_run(int argc, char **argv)
 	if (there < 0)
 		return failed_status(&err);
 	if (o.detach)
-		return there ? start_again(&paths, &spec) : run_detached(&spec, &how);
+		return there ? start_again(&paths, &spec) : run_detached(&paths, &spec, &how);
 	return run_attached(&paths, &spec, &how, there);
 }

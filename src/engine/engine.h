@@ -124,6 +124,7 @@ struct run_spec {
 /** Where a persistent sandbox is: filled by the engine. */
 struct run_place {
 	int dir_fd, lock_fd; /* borrowed; the lock is held */
+	bool first; /* it was just made */
 	bool on_use, remove_at_end, workload;
 	bool needs_command; /* it is made for one: without any, it is not made */
 };

@@ -47,7 +47,7 @@ static int take(struct hold *h, const struct engine_paths *paths, const char *na
 {
 	*h = (struct hold){ .paths = *paths, .home = -1, .name_lock = -1, .dir = -1, .lock = -1 };
 	snprintf(h->parent, sizeof(h->parent), "%s/sandboxes", paths->home);
-	h->home = use_home(paths, err);
+	h->home = use_home_of(paths, name, err);
 	if (h->home < 0)
 		return h->home;
 	h->name_lock = name_lock(h->home, name, NAME_LOCK_MS, err);
@@ -229,11 +229,13 @@ static int replace(struct hold *h, const struct create_options *how, const struc
 static int make(struct hold *h, struct run_spec *spec, const struct create_options *how, struct run_session *s,
 		bool *nothing_to_run, struct error *err)
 {
-	struct run_place place = { .on_use = how->mode == START_ON_USE,
+	struct run_place place = { .first = true,
+				   .on_use = how->mode == START_ON_USE,
 				   .workload = how->mode == START_WORKLOAD,
 				   .needs_command = how->mode != START_STAYS,
 				   .remove_at_end = how->remove_at_end };
 	static struct run_plan plan; /* large */
+	struct error ignored = ERROR_INIT;
 	char digest[80];
 	int rc = sandbox_dir_create(h->parent, spec->name, &h->dir, &h->lock, err);
 
@@ -259,7 +261,7 @@ static int make(struct hold *h, struct run_spec *spec, const struct create_optio
 	run_plan_release(&plan);
 	run_plan_free(&plan);
 	if (rc < 0 || *nothing_to_run)
-		discard(h, spec->name, NULL);
+		discard(h, spec->name, &ignored);
 	spec->place = NULL;
 	return rc;
 }
@@ -306,8 +308,9 @@ int engine_create(const struct run_spec *asked, const struct create_options *how
 		return rc;
 	timeline_mark("supervisor forked");
 	if (wait_ready(&s, cancel_fd, out, err) < 0) {
-		engine_stop(&paths, spec.name, 0, NULL);
-		engine_remove(&paths, spec.name, true, NULL);
+		struct error ignored = ERROR_INIT;
+
+		engine_remove(&paths, spec.name, true, &ignored);
 		return -(int)err->code;
 	}
 	return 0;
@@ -330,12 +333,12 @@ int engine_start(const struct engine_paths *paths, const char *name, enum start_
 	rc = take(&h, paths, name, err);
 	if (rc == 0)
 		rc = exists(&h, name, &r, &found, err);
-	if (rc == 0 && !found) {
-		err_set(err, ERR_NOT_FOUND, 0, "there is no sandbox named %.128s", name);
-		rc = err_hint(err, "msb ls lists those there are; msb create --name %.40s IMAGE makes it", name);
+	if (rc == 0 && !found)
+		rc = state_no_sandbox(name, err);
+	if (rc == 0 && state_is_live(r.state)) {
+		err_set(err, ERR_EXISTS, 0, "sandbox %s is already %s", name, state_word(r.state, false));
+		rc = err_hint(err, "msb exec %.60s -- COMMAND runs something in it; msb restart %.60s", name, name);
 	}
-	if (rc == 0 && state_is_live(r.state))
-		rc = err_set(err, ERR_EXISTS, 0, "sandbox %s is already %s", name, state_word(r.state, false));
 	if (rc == 0 && !(j = engine_spec(&r, err)))
 		rc = -(int)err->code;
 	if (rc == 0)
@@ -355,8 +358,11 @@ int engine_start(const struct engine_paths *paths, const char *name, enum start_
 	sandbox_record_clear(&r);
 	if (rc == 0 && wait_ready(&s, cancel_fd, out, err) < 0) {
 		rc = -(int)err->code;
-		if (err->code == ERR_CANCELLED)
-			engine_stop(paths, name, 0, NULL);
+		if (err->code == ERR_CANCELLED) {
+			struct error ignored = ERROR_INIT;
+
+			engine_stop(paths, name, 0, &ignored);
+		}
 	}
 	fd_close(&s.control_fd);
 	return rc;
@@ -403,7 +409,7 @@ int engine_stop(const struct engine_paths *paths, const char *name, uint64_t gra
 {
 	struct sandbox_record r = { .image = NULL };
 	struct pollfd gone = { .fd = -1, .events = POLLIN };
-	_cleanup_fd_ int home = use_home(paths, err);
+	_cleanup_fd_ int home = use_home_of(paths, name, err);
 	_cleanup_fd_ int connection = -1;
 	_cleanup_fd_ int dir = -1;
 	_cleanup_fd_ int lock = -1;
@@ -447,10 +453,8 @@ int engine_remove(const struct engine_paths *paths, const char *name, bool by_fo
 
 	if (rc == 0)
 		rc = exists(&h, name, &r, &found, err);
-	if (rc == 0 && !found) {
-		err_set(err, ERR_NOT_FOUND, 0, "there is no sandbox named %.128s", name);
-		rc = err_hint(err, "msb ls lists those there are");
-	}
+	if (rc == 0 && !found)
+		rc = state_no_sandbox(name, err);
 	if (rc == 0 && state_is_live(r.state) && !by_force) {
 		err_set(err, ERR_EXISTS, 0, "sandbox %s is still %s", name, state_word(r.state, false));
 		rc = err_hint(err, "msb stop %.60s, or msb rm --force %.60s", name, name);

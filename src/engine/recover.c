@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * After processes died. The file sandbox.json says that a sandbox exists; the rest follows from it:
- *   sandbox.json, no row         killed while it was made, or the database is gone: the row is made again
- *   row, no sandbox.json         killed while it was removed, or removed by hand: the row goes (sandbox_sweep() takes
- * the rest) row of a dead supervisor     crashed, or stopped when it was stopping
+ *   sandbox.json, no row        killed while it was made, or the database is gone: the row is made again
+ *   row, no sandbox.json        killed while it was removed, or removed by hand: the row goes, sandbox_sweep() takes
+ *                               the rest
+ *   row of a dead supervisor    crashed, or stopped when it was stopping; removed when nobody wanted to keep it
  */
 #include <dirent.h>
 #include <errno.h>
@@ -12,6 +13,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -29,28 +33,62 @@ static bool has_file(int sandboxes, const char *name)
 	return faccessat(sandboxes, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-/** add_row() - From the file. A damaged one is left alone: nobody can start it, `rm` removes it. */
+/** find_supervisor() - Who listens at the control socket of a sandbox whose record is lost. */
+static bool find_supervisor(int sandboxes, const char *name, struct identity *out)
+{
+	struct sockaddr_un at = { .sun_family = AF_UNIX };
+	_cleanup_fd_ int dir = openat(sandboxes, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	_cleanup_fd_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct ucred who;
+	socklen_t len = sizeof(who);
+
+	snprintf(at.sun_path, sizeof(at.sun_path), "/proc/self/fd/%d/control.sock", dir);
+	return dir >= 0 && fd >= 0 && connect(fd, (struct sockaddr *)&at, sizeof(at)) == 0 &&
+	       getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0 && identity_of(who.pid, out);
+}
+
+/** read_file() - sandbox.json, which may be damaged: then the image is not known and the text is kept for people. */
+static int read_file(int sandboxes, const char *name, struct sandbox_record *r, struct buf *text, struct error *err)
+{
+	_cleanup_(freep) struct sandbox_json *j = calloc(1, sizeof(*j));
+	char path[NAME_MAX + 32];
+	struct stat st;
+
+	if (!j)
+		return err_set(err, ERR_NO_MEMORY, 0, "out of memory");
+	snprintf(path, sizeof(path), "%s/" SANDBOX_FILE, name);
+	if (file_read(sandboxes, path, SANDBOX_JSON_MAX, text, NULL) == 0 && buf_cstr(text) &&
+	    sandbox_json_decode(buf_cstr(text), j, NULL) == 0 && strcmp(j->spec.name, name) == 0) {
+		r->created_ns = j->created_ns;
+		r->image = strdup(j->spec.image);
+		sandbox_json_free(j);
+	} else {
+		r->created_ns = fstatat(sandboxes, path, &st, AT_SYMLINK_NOFOLLOW) == 0
+					? st.st_mtim.tv_sec * NSEC_PER_SEC
+					: clock_realtime_ns();
+		r->state = SANDBOX_CRASHED;
+		snprintf(r->reason, sizeof(r->reason), "its sandbox.json is damaged");
+		r->image = strdup("?");
+	}
+	r->config = strdup(text->len && buf_cstr(text) ? buf_cstr(text) : "");
+	return r->image && r->config ? 0 : err_set(err, ERR_NO_MEMORY, 0, "out of memory");
+}
+
+/** add_row() - From the file, and from its supervisor when it runs. A damaged one can at least be seen and removed. */
 static int add_row(struct state *db, int sandboxes, const char *name, struct error *err)
 {
 	struct sandbox_record r = { .state = SANDBOX_STOPPED, .reason = "its record was lost and made again" };
 	struct buf text = BUF_INIT(SANDBOX_JSON_MAX + 1);
-	struct sandbox_json *j = calloc(1, sizeof(*j));
-	char path[NAME_MAX + 32];
-	int rc = j ? 0 : err_set(err, ERR_NO_MEMORY, 0, "out of memory");
+	int rc = read_file(sandboxes, name, &r, &text, err);
 
-	snprintf(path, sizeof(path), "%s/" SANDBOX_FILE, name);
 	snprintf(r.name, sizeof(r.name), "%s", name);
-	if (rc == 0 && file_read(sandboxes, path, SANDBOX_JSON_MAX, &text, NULL) == 0 && buf_cstr(&text) &&
-	    sandbox_json_decode(buf_cstr(&text), j, NULL) == 0 && strcmp(j->spec.name, name) == 0) {
-		r.image = (char *)(uintptr_t)j->spec.image;
-		r.config = buf_cstr(&text);
-		r.created_ns = j->created_ns;
-		r.updated_ns = clock_realtime_ns();
+	if (find_supervisor(sandboxes, name, &r.supervisor))
+		r.state = SANDBOX_RUNNING;
+	r.updated_ns = clock_realtime_ns();
+	if (rc == 0)
 		rc = state_put(db, &r, err);
-		sandbox_json_free(j);
-	}
+	sandbox_record_clear(&r);
 	buf_free(&text);
-	free(j);
 	return rc;
 }
 
@@ -63,11 +101,32 @@ static bool is_listed(const struct sandbox_record *list, size_t count, const cha
 	return false;
 }
 
+/** is_unwanted() - Over, and nobody wanted to keep it: its supervisor, or who made it, died before removing it. */
+static bool is_unwanted(int sandboxes, const struct sandbox_record *r)
+{
+	_cleanup_(freep) struct sandbox_json *j = NULL;
+	bool unwanted;
+
+	if (state_is_live(state_effective(r)) || !strstr(r->config, "remove_at_end"))
+		return false;
+	j = calloc(1, sizeof(*j));
+	if (!j || sandbox_json_decode(r->config, j, NULL) < 0)
+		return false;
+	unwanted = j->remove_at_end && sandbox_dir_is_dead(sandboxes, r->name);
+	sandbox_json_free(j);
+	return unwanted;
+}
+
 /** mend_row() - One that there is. */
 static int mend_row(struct state *db, int sandboxes, const struct sandbox_record *r, struct error *err)
 {
 	enum sandbox_state now = state_effective(r);
+	char path[NAME_MAX + 32];
 
+	if (is_unwanted(sandboxes, r)) {
+		snprintf(path, sizeof(path), "%s/" SANDBOX_FILE, r->name);
+		unlinkat(sandboxes, path, 0);
+	}
 	if (!state_is_live(now) && !has_file(sandboxes, r->name))
 		return state_delete(db, r->name, err);
 	if (now == r->state)
@@ -82,32 +141,36 @@ static bool wrong(int sandboxes, const struct sandbox_record *list, size_t count
 	struct dirent *e;
 
 	for (size_t i = 0; i < count; i++)
-		if (state_effective(&list[i]) != list[i].state ||
+		if (state_effective(&list[i]) != list[i].state || is_unwanted(sandboxes, &list[i]) ||
 		    (!state_is_live(list[i].state) && !has_file(sandboxes, list[i].name)))
 			return true;
 	while ((e = readdir(dir)))
-		if (e->d_name[0] != '.' && !is_listed(list, count, e->d_name) && has_file(sandboxes, e->d_name))
+		if (sandbox_name_valid(e->d_name) && !is_listed(list, count, e->d_name) &&
+		    has_file(sandboxes, e->d_name))
 			return true;
 	return false;
 }
 
-/** mend() - With the database open for writing; the list is read again, since others may have been quicker. */
+/** mend() - With the database open for writing; the list is read again, since others may have been quicker. Nobody
+ * comes between: who makes a sandbox records it only after its file is there. */
 static int mend(struct state *db, int sandboxes, DIR *dir, struct error *err)
 {
 	struct sandbox_record *list = NULL;
 	struct dirent *e;
-	size_t count;
-	int rc = state_list(db, &list, &count, err);
+	size_t count = 0;
+	int rc = state_begin(db, err);
 
+	if (rc == 0)
+		rc = state_list(db, &list, &count, err);
 	for (size_t i = 0; rc == 0 && i < count; i++)
 		rc = mend_row(db, sandboxes, &list[i], err);
 	rewinddir(dir);
 	while (rc == 0 && (e = readdir(dir)))
-		if (e->d_name[0] != '.' && sandbox_name_valid(e->d_name) && !is_listed(list, count, e->d_name) &&
+		if (sandbox_name_valid(e->d_name) && !is_listed(list, count, e->d_name) &&
 		    has_file(sandboxes, e->d_name))
 			rc = add_row(db, sandboxes, e->d_name, err);
 	sandbox_records_free(list, count);
-	return rc;
+	return rc < 0 ? rc : state_commit(db, err);
 }
 
 int engine_recover(int home_fd, struct error *err)

@@ -143,6 +143,7 @@ char *sandbox_json_encode(const struct run_spec *spec, int64_t created_ns, struc
 	put_string(&out, root, "image", spec->image);
 	put_string(&out, root, "digest", spec->digest);
 	put(&out, root, "created_ns", json_integer(created_ns));
+	put_flag(&out, root, "remove_at_end", spec->place && spec->place->remove_at_end);
 	put(&out, root, "config", c);
 	text = out.bad ? NULL : json_dumps(root, JSON_INDENT(2));
 	json_decref(root);
@@ -301,6 +302,7 @@ int sandbox_json_decode(const char *text, struct sandbox_json *out, struct error
 	s->image = get_string(&in, out->root, "image");
 	s->digest = get_string(&in, out->root, "digest");
 	out->created_ns = (int64_t)get_number(&in, out->root, "created_ns", INT64_MAX);
+	out->remove_at_end = get_flag(&in, out->root, "remove_at_end");
 	s->memory_mib = get_number(&in, c, "memory_mib", UINT32_MAX);
 	s->cpus = (unsigned int)get_number(&in, c, "cpus", 1024);
 	s->env = get_list(&in, c, "env", &s->env_count);

@@ -20,6 +20,7 @@ struct sandbox_json {
 	json_t *root; /* owned */
 	struct run_spec spec;
 	int64_t created_ns;
+	bool remove_at_end; /* a detached one without a name of the user's */
 	struct msg_mount tmpfs[MSG_MOUNTS_MAX];
 	struct msg_rlimit rlimits[MSG_RLIMITS_MAX];
 	void *lists; /* owned, chained */

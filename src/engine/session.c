@@ -72,8 +72,10 @@ int session_read_frame(int fd, struct buf *body, struct frame *f, struct error *
 			poll(&p, 1, -1);
 			continue;
 		}
-		if (n <= 0)
-			return err_set(err, ERR_CLOSED, 0, "the sandbox ended unexpectedly");
+		if (n <= 0) {
+			err_set(err, ERR_CLOSED, 0, "the sandbox ended unexpectedly");
+			return err_hint(err, "its supervisor was killed: out of memory? dmesg says");
+		}
 		have += (size_t)n;
 		if (have == FRAME_HEADER_SIZE && want == FRAME_HEADER_SIZE) {
 			enum frame_result r = frame_parse(header, have, f, &used);
@@ -151,7 +153,7 @@ int session_start_command(struct run_session *s, const struct msg_exec *exec, in
 		rc = session_wait(s, s->fd, POLLIN, cancel_fd, err);
 	if (rc == 0)
 		rc = session_read_frame(s->fd, &body, &f, err);
-	if (rc == 0 && f.type == FRAME_EXEC_FAILED)
+	if (rc == 0 && (f.type == FRAME_EXEC_FAILED || f.type == FRAME_SANDBOX_FAILED))
 		rc = session_guest_error(f.body, f.body_len, err);
 	else if (rc == 0 && f.type != FRAME_STARTED)
 		rc = err_set(err, ERR_PROTOCOL, 0, "the sandbox sent an unexpected frame");

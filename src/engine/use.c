@@ -32,9 +32,19 @@ int use_home(const struct engine_paths *paths, struct error *err)
 	return fd >= 0 ? fd : err_set(err, err_from_errno(errno), errno, "open %s", paths->home);
 }
 
+int use_home_of(const struct engine_paths *paths, const char *name, struct error *err)
+{
+	int fd = use_home(paths, err);
+
+	if (fd >= 0 || err->code != ERR_NOT_FOUND)
+		return fd;
+	err_clear(err);
+	return state_no_sandbox(name, err);
+}
+
 int engine_find(const struct engine_paths *paths, const char *name, struct sandbox_record *out, struct error *err)
 {
-	_cleanup_fd_ int home = use_home(paths, err);
+	_cleanup_fd_ int home = use_home_of(paths, name, err);
 	struct state *db;
 	int rc;
 
@@ -56,6 +66,12 @@ int engine_list(const struct engine_paths *paths, struct sandbox_record **out, s
 	struct state *db;
 	int rc;
 
+	*out = NULL;
+	*count = 0;
+	if (home < 0 && err->code == ERR_NOT_FOUND) { /* nothing was ever made here */
+		err_clear(err);
+		return 0;
+	}
 	if (home < 0 || engine_recover(home, err) < 0)
 		return -(int)err->code;
 	db = state_open(home, STATE_READ, err);
@@ -123,8 +139,10 @@ int use_connect(int home_fd, const struct sandbox_record *r, struct error *err)
 	while (connect(fd, (struct sockaddr *)&at, sizeof(at)) < 0) {
 		bool starting = errno == ENOENT || errno == ECONNREFUSED || errno == EINTR || errno == EAGAIN;
 
-		if (!starting || !identity_alive(&r->supervisor) || clock_monotonic_ns() >= end)
-			return err_set(err, ERR_CLOSED, errno, "sandbox %s does not answer", r->name);
+		if (!starting || !identity_alive(&r->supervisor) || clock_monotonic_ns() >= end) {
+			err_set(err, ERR_CLOSED, errno, "sandbox %s does not answer", r->name);
+			return err_hint(err, "msb stop -f %.60s ends it by force", r->name);
+		}
 		poll(NULL, 0, 2);
 	}
 	return TAKE_FD(fd);
@@ -142,7 +160,7 @@ int use_ask(int fd, uint16_t type, const struct buf *body, uint16_t want, int li
 
 	buf_free(&out);
 	if (rc == 0 && poll(&p, 1, limit_ms) != 1)
-		rc = err_set(err, ERR_TIMEOUT, 0, "the sandbox does not answer within %d s", limit_ms / 1000);
+		rc = err_set(err, ERR_TIMEOUT, 0, "it does not answer within %d s", limit_ms / 1000);
 	if (rc == 0)
 		rc = session_read_frame(fd, answer, f, err);
 	if (rc == 0 && (f->type == FRAME_EXEC_FAILED || f->type == FRAME_SANDBOX_FAILED))
@@ -156,6 +174,8 @@ int use_ask(int fd, uint16_t type, const struct buf *body, uint16_t want, int li
 static int not_running(const struct sandbox_record *r, struct error *err)
 {
 	err_set(err, ERR_CLOSED, 0, "sandbox %s is %s", r->name, state_word(r->state, false));
+	if (state_is_live(r->state))
+		return err_hint(err, "try again in a moment");
 	return err_hint(err, "msb start %.100s", r->name);
 }
 
@@ -163,7 +183,7 @@ static int not_running(const struct sandbox_record *r, struct error *err)
 static int question(const struct engine_paths *paths, const char *name, uint16_t type, uint16_t want,
 		    struct buf *answer, struct frame *f, struct error *err)
 {
-	_cleanup_fd_ int home = use_home(paths, err);
+	_cleanup_fd_ int home = use_home_of(paths, name, err);
 	_cleanup_fd_ int fd = -1;
 	struct sandbox_record r = { .image = NULL };
 	int rc = home < 0 ? home : engine_find(paths, name, &r, err);
@@ -174,8 +194,19 @@ static int question(const struct engine_paths *paths, const char *name, uint16_t
 		rc = fd = use_connect(home, &r, err);
 	if (rc >= 0)
 		rc = use_ask(fd, type, NULL, want, ANSWER_MS, answer, f, err);
-	if (rc < 0)
-		err_wrap(err, "%s", name);
+	if (rc < 0 && err->code == ERR_CLOSED && r.image) { /* it may have ended just now, or not be ready yet */
+		sandbox_record_clear(&r);
+		err_clear(err);
+		rc = engine_find(paths, name, &r, err);
+		if (rc == 0 && r.state == SANDBOX_RUNNING)
+			rc = err_set(err, ERR_CLOSED, 0, "it does not answer");
+		else if (rc == 0)
+			rc = not_running(&r, err);
+	}
+	if (rc < 0 && !err->hint[0]) {
+		err_wrap(err, "sandbox %s", name);
+		err_hint(err, "msb stop -f %.60s ends it by force", name);
+	}
 	sandbox_record_clear(&r);
 	return MIN(rc, 0);
 }
@@ -387,7 +418,7 @@ int engine_exec(const struct engine_paths *paths, const char *name, const struct
 	snprintf(out->stage, sizeof(out->stage), "exec");
 	if (!exec)
 		return err_set(err, ERR_NO_MEMORY, 0, "out of memory");
-	home = use_home(paths, err);
+	home = use_home_of(paths, name, err);
 	if (home < 0)
 		return home;
 	rc = engine_find(paths, name, &r, err);
@@ -433,6 +464,15 @@ void use_wait_gone(const struct identity *who, int limit_ms)
 			;
 }
 
+/** in_use() - Does somebody else use it? Whoever is left keeps it running. */
+static bool in_use(const struct engine_paths *paths, const char *name)
+{
+	struct error err = ERROR_INIT;
+	struct ctl_status m;
+
+	return engine_status(paths, name, &m, &err) == 0 && m.attached > 0;
+}
+
 int engine_exec_finish(const struct engine_paths *paths, struct run_session *s, struct error *err)
 {
 	struct sandbox_record r;
@@ -440,7 +480,7 @@ int engine_exec_finish(const struct engine_paths *paths, struct run_session *s, 
 
 	fd_close(&s->fd);
 	fd_close(&s->starter_fd);
-	if (s->started_for_it)
+	if (s->started_for_it && !in_use(paths, s->name))
 		use_wait_gone(&s->supervisor, STOPPED_MS);
 	if (s->exited || s->nothing_to_run)
 		return 0;

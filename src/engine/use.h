@@ -10,6 +10,8 @@
 
 /** use_home() - Return: owned fd of MSB_HOME. */
 int use_home(const struct engine_paths *paths, struct error *err);
+/** use_home_of() - The same for what is done to this sandbox: without a home there is none. */
+int use_home_of(const struct engine_paths *paths, const char *name, struct error *err);
 /** use_connect() - To the control socket. Return: owned fd; ERR_CLOSED when nobody answers there. */
 int use_connect(int home_fd, const struct sandbox_record *r, struct error *err);
 /** use_ask() - One frame, and its answer of the type that is wanted (in `answer`, which f points into). */

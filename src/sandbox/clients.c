@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Sessions of a persistent sandbox. Bytes go from the client to the agent as they are, and back frame by frame, since
- * the output is logged on its way. Each direction holds at most HELD_MAX bytes: who does not read stops only its own
- * session. A client that goes away leaves its command running (its input ends, its output is only logged); the agent's
- * end of the connection ends the session.
+ * Sessions of a persistent sandbox. What goes to the agent and comes back is passed on in whole frames: a client may
+ * die in the middle of one, and output is logged on its way. Each direction holds at most HELD_MAX bytes: who does not
+ * read stops only its own session. A client that goes away leaves its command running (its input ends, its output is
+ * only logged); the agent's end of the connection ends the session.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -130,9 +130,34 @@ static void update(struct client *c)
 	      (c->fd < 0 || c->out.len < HELD_MAX ? EPOLLIN : 0U) | (c->to_guest.len ? EPOLLOUT : 0U), on_guest, c);
 }
 
+/** pass_frames() - What the client has said completely goes to the agent. Return: false: it does not keep to the
+ * protocol. */
+static bool pass_frames(struct client *c)
+{
+	enum frame_result r;
+	size_t used, done = 0;
+	struct frame f;
+
+	while ((r = frame_parse(c->in.data + done, c->in.len - done, &f, &used)) == FRAME_OK)
+		done += used;
+	buf_append(&c->to_guest, c->in.data, done);
+	buf_consume(&c->in, done);
+	return r != FRAME_BAD && !c->to_guest.failed;
+}
+
 /** client_gone() - Its command runs on, without input and with nobody to read; anything else ends. */
 static void client_gone(struct client *c)
 {
+	uint8_t *to;
+	ssize_t n;
+
+	/* What it said last, perhaps a signal, counts also when it did not read what was said to it. */
+	while (c->kind == CLIENT_SESSION && c->to_guest.len < HELD_MAX && (to = buf_extend(&c->in, CHUNK))) {
+		n = recv(c->fd, to, CHUNK, MSG_DONTWAIT);
+		c->in.len -= CHUNK - (size_t)MAX(n, 0);
+		if (n <= 0 || !pass_frames(c))
+			break;
+	}
 	loop_remove(c->s->loop, &c->source);
 	fd_close(&c->fd);
 	c->out.len = 0;
@@ -241,10 +266,11 @@ static void begin(struct client *c, const struct frame *f)
 		refuse(c, "too many sessions");
 		return;
 	}
-	buf_append(&c->to_guest, c->in.data, c->in.len);
-	c->in.len = 0;
 	check_use(c->s);
-	update(c);
+	if (pass_frames(c))
+		update(c);
+	else
+		client_gone(c);
 }
 
 /** ask() - Look at what a client wants, when it has said it. */
@@ -282,7 +308,6 @@ static void ask(struct client *c)
 static void on_client(void *arg, uint32_t events)
 {
 	struct client *c = arg;
-	struct buf *in = c->kind == CLIENT_ASKING ? &c->in : &c->to_guest;
 	ssize_t n = 0;
 
 	if (c->out.len) {
@@ -294,12 +319,12 @@ static void on_client(void *arg, uint32_t events)
 			return;
 		}
 	}
-	if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) && !c->ended && in->len < HELD_MAX + FRAME_BODY_MAX) {
-		uint8_t *to = buf_extend(in, CHUNK);
+	if ((events & (EPOLLIN | EPOLLHUP | EPOLLERR)) && !c->ended && c->to_guest.len < HELD_MAX) {
+		uint8_t *to = buf_extend(&c->in, CHUNK);
 
 		n = to ? recv(c->fd, to, CHUNK, MSG_DONTWAIT) : 0;
 		if (to)
-			in->len -= CHUNK - (size_t)MAX(n, 0);
+			c->in.len -= CHUNK - (size_t)MAX(n, 0);
 		if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
 			client_gone(c);
 			return;
@@ -309,7 +334,11 @@ static void on_client(void *arg, uint32_t events)
 			return;
 		}
 		if (c->kind != CLIENT_SESSION && c->kind != CLIENT_TRANSFER)
-			in->len = 0;
+			c->in.len = 0;
+		else if (!pass_frames(c)) {
+			client_gone(c);
+			return;
+		}
 	} else if (events & (EPOLLHUP | EPOLLERR)) {
 		client_gone(c);
 		return;

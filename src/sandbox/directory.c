@@ -87,8 +87,7 @@ static bool is_persistent(int parent, const char *name)
 	return faccessat(parent, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-/** is_dead() - Can the lock of parent/name be taken (or is there none)? */
-static bool is_dead(int parent, const char *name)
+bool sandbox_dir_is_dead(int parent, const char *name)
 {
 	char path[NAME_MAX + 16];
 	_cleanup_fd_ int lock = -1;
@@ -116,7 +115,7 @@ void sandbox_sweep(const char *parent_dir)
 	while ((e = readdir(dir))) {
 		if (e->d_name[0] == '.' || (e->d_type != DT_DIR && e->d_type != DT_UNKNOWN))
 			continue;
-		if (!is_persistent(parent, e->d_name) && is_dead(parent, e->d_name)) {
+		if (!is_persistent(parent, e->d_name) && sandbox_dir_is_dead(parent, e->d_name)) {
 			struct error err = ERROR_INIT;
 
 			if (dir_remove_tree(parent, e->d_name, &err) < 0)

@@ -5,10 +5,9 @@
 #include "base/macros.h"
 #include "base/rfc3339.h"
 
-const char *const output_source_names[OUTPUT_SOURCES] = { [OUTPUT_STDOUT] = "stdout",
-							  [OUTPUT_STDERR] = "stderr",
-							  [OUTPUT_PTY] = "output",
-							  [OUTPUT_SYSTEM] = "system" };
+const char *const output_source_names[OUTPUT_SOURCES] = {
+	[OUTPUT_STDOUT] = "stdout", [OUTPUT_STDERR] = "stderr", [OUTPUT_PTY] = "output", [OUTPUT_SYSTEM] = "system"
+};
 
 static const char base64_set[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -101,7 +100,8 @@ bool output_entry_parse(const uint8_t *line, size_t n, struct buf *text, struct 
 	}
 	if (!ok || more < 0 || !time || !source || !data.is_text)
 		return false;
-	if (base64 ? data.size % 4 || !take_base64(text, data.text, data.size) : !json_line_unescape(&data, text))
+	if (base64 ? !(data.size % 4 == 0 && take_base64(text, data.text, data.size))
+		   : !json_line_unescape(&data, text))
 		return false;
 	e->data = text->data;
 	e->size = text->len;

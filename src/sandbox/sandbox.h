@@ -61,6 +61,8 @@ int sandbox_dir_create(const char *parent_dir, const char *name, int *dir_fd, in
  */
 int sandbox_dir_open(const char *parent_dir, const char *name, int limit_ms, int *dir_fd, int *lock_fd,
 		     struct error *err);
+/** sandbox_dir_is_dead() - Does nothing hold it? */
+bool sandbox_dir_is_dead(int parent, const char *name);
 /** sandbox_sweep() - Remove the directories of dead ephemeral sandboxes, and of those that were half made or half
  * removed. Never blocks on live ones. */
 void sandbox_sweep(const char *parent_dir);

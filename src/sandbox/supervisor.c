@@ -384,7 +384,11 @@ void supervisor_stop(struct supervisor *s, uint64_t grace_ms, const char *reason
 		s->end_state = SANDBOX_STOPPED;
 	}
 	/* While it boots there is nobody in the guest who would lose anything. */
-	if (grace_ms == 0 || s->phase < PREPARING) {
+	if (s->phase < PREPARING) {
+		supervisor_end(s, SANDBOX_STOPPED, MSG_FAIL_OTHER, 0, "the sandbox was stopped while it started");
+		return;
+	}
+	if (grace_ms == 0) {
 		s->reported = true;
 		loop_stop(s->loop, 0);
 		return;

@@ -94,7 +94,7 @@ static int migrate(struct state *s, struct error *err)
 		return -(int)err->code;
 	if (at == (int)ARRAY_LEN(migrations))
 		return 0;
-	if (run(s, "BEGIN IMMEDIATE", "update the database", err) < 0 || version(s, &at, err) < 0)
+	if (state_begin(s, err) < 0 || version(s, &at, err) < 0)
 		return -(int)err->code;
 	for (; at < (int)ARRAY_LEN(migrations); at++) {
 		snprintf(text, sizeof(text), "PRAGMA user_version = %d", at + 1);
@@ -102,7 +102,7 @@ static int migrate(struct state *s, struct error *err)
 		    run(s, text, "update the database", err) < 0)
 			return -(int)err->code;
 	}
-	return run(s, "COMMIT", "update the database", err);
+	return state_commit(s, err);
 }
 
 /** open_file() - Through /proc, so that a long MSB_HOME is no matter and another folder cannot slip in. */
@@ -163,6 +163,23 @@ void state_close(struct state *s)
 	free(s);
 }
 
+int state_begin(struct state *s, struct error *err)
+{
+	return run(s, "BEGIN IMMEDIATE", "update the database", err);
+}
+
+int state_commit(struct state *s, struct error *err)
+{
+	return run(s, "COMMIT", "update the database", err);
+}
+
+int state_no_sandbox(const char *name, struct error *err)
+{
+	err_set(err, ERR_NOT_FOUND, 0, "there is no sandbox named %.128s", name);
+	err_hint(err, "msb ls lists those there are; msb create --name %.40s IMAGE makes it", name);
+	return -(int)ERR_NOT_FOUND;
+}
+
 /** text_of() - A column, copied. NULL without memory. */
 static char *text_of(sqlite3_stmt *q, int column)
 {
@@ -208,8 +225,7 @@ int state_get(struct state *s, const char *name, struct sandbox_record *out, str
 	} else if (rc == SQLITE_ROW) {
 		rc = 0;
 	} else if (rc == SQLITE_DONE) {
-		err_set(err, ERR_NOT_FOUND, 0, "there is no sandbox named %.128s", name);
-		rc = err_hint(err, "msb ls lists those there are; msb create --name %.40s IMAGE makes it", name);
+		rc = state_no_sandbox(name, err);
 	} else {
 		rc = fail(s, "read the database", err);
 	}

@@ -41,6 +41,9 @@ struct sandbox_record {
 
 struct state;
 
+/** state_no_sandbox() - Say that there is none of this name, with a hint. Return: -ERR_NOT_FOUND */
+int state_no_sandbox(const char *name, struct error *err);
+
 enum state_access { STATE_READ, STATE_WRITE };
 
 /**
@@ -50,6 +53,9 @@ enum state_access { STATE_READ, STATE_WRITE };
  */
 struct state *state_open(int home_fd, enum state_access how, struct error *err);
 void state_close(struct state *s);
+/** state_begin() - Until state_commit() nobody else writes, and all or nothing is kept (nothing: state_close()). */
+int state_begin(struct state *s, struct error *err);
+int state_commit(struct state *s, struct error *err);
 
 /** state_get() - Return: 0; ERR_NOT_FOUND with a hint. */
 int state_get(struct state *s, const char *name, struct sandbox_record *out, struct error *err);

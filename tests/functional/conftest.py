@@ -138,6 +138,23 @@ def archive(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def boxes_home(tmp_path_factory, archive):
+    """For the sandboxes that stay of one file of tests."""
+    from sandboxes import prepared
+    return prepared(tmp_path_factory.mktemp("boxes"), archive).home
+
+
+@pytest.fixture
+def boxes(boxes_home):
+    """msb with such a home; afterwards there is none, and no process or file of one."""
+    from sandboxes import Sandboxes, nothing_left
+    msb = Sandboxes(boxes_home)
+    with nothing_left(msb):
+        yield msb
+        msb.clear()
+
+
 @pytest.fixture
 def msb(home):
     before = tree(home)
