@@ -80,6 +80,14 @@ int layer_lock(const struct adder *a, const char *diff_id, struct error *err)
 	}
 }
 
+int layer_part(const struct adder *a, const char *diff_id)
+{
+	char name[DIGEST_HEX + 8];
+
+	snprintf(name, sizeof(name), ".%s.part", diff_id);
+	return openat(a->layers, name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+}
+
 void layer_forget_part(const struct adder *a, const char *diff_id)
 {
 	char name[DIGEST_HEX + 8];
