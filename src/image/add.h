@@ -20,6 +20,9 @@ void adder_close(struct adder *a, bool collect);
 /** layer_known() - Is the layer in the store, whole? @blocks: length of its .data in 4 KiB blocks */
 bool layer_known(const struct adder *a, const char *diff_id, uint64_t *blocks);
 
+/** image_known() - Is the image in the store, with all its layers? @digest: hex */
+bool image_known(const struct adder *a, const char *digest);
+
 /**
  * layer_lock() - Take the layer's lock: the file .<diff_id>.part, which also keeps the compressed bytes of a download
  * that was broken off. Blocks while another process has it. Return: owned fd of that file, or a negative code.

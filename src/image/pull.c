@@ -521,26 +521,6 @@ static int fetch_layers(struct pull *p, struct error *err)
 	return rc;
 }
 
-/** known_image() - Is the manifest's image in the store, with all its layers? */
-static bool known_image(const struct pull *p, const char *digest)
-{
-	struct image *img = NULL;
-	char path[96];
-	bool whole;
-
-	if (image_store_record(p->a->store, digest, &img, NULL) < 0)
-		return false;
-	snprintf(path, sizeof(path), "manifests/%s.erofs", digest);
-	whole = faccessat(p->a->cache, path, R_OK, 0) == 0;
-	for (uint32_t i = 0; whole && i < img->layer_count; i++) {
-		uint64_t blocks;
-
-		whole = layer_known(p->a, img->layers[i], &blocks);
-	}
-	image_free(img);
-	return whole;
-}
-
 /** is_current() - One question to the registry: does the tag still mean what is here? */
 static bool is_current(struct pull *p)
 {
@@ -550,7 +530,7 @@ static bool is_current(struct pull *p)
 	bool end = false;
 
 	if (p->again || image_store_ref(p->a->store, p->name, digest, top, NULL) < 0 || !top[0] ||
-	    !known_image(p, digest))
+	    !image_known(p->a, digest))
 		return false;
 	if (p->ref.digest[0])
 		return strcmp(p->ref.digest + 7, top) == 0;
@@ -593,7 +573,7 @@ static int run(struct pull *p, const char *reference, struct error *err)
 	}
 	if (fetch_manifest(p, err) < 0)
 		return -(int)err->code;
-	if (!p->again && known_image(p, p->digest)) {
+	if (!p->again && image_known(p->a, p->digest)) {
 		if (!p->a->quiet)
 			fprintf(stderr, "✓ %s is up to date\n", p->name);
 		return image_name(p->a, p->name, p->digest, p->top, err);
