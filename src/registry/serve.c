@@ -5,8 +5,8 @@
  * more bytes (curl stops reading, and the registry's sending stops with it): so a channel holds two chunks of
  * HTTP_CHUNK_MAX at most, or one manifest. A blob with a file to go to is not held up. The other side is msb-image,
  * which reads archives of strangers: its requests are checked, and one that breaks the protocol loses its channel. When
- * configuration or credentials cannot be read, each request is answered with that failure: so there is one error for the
- * user, printed by one program.
+ * configuration or credentials cannot be read, each request is answered with that failure: so there is one error for
+ * the user, printed by one program.
  */
 #include <ctype.h>
 #include <errno.h>
