@@ -16,11 +16,12 @@ ALLOWED = {
     "hypervisor": {"base", "disk", "virtio", "confine", "monitor"},
     "monitor": {"base", "disk", "virtio", "confine", "hypervisor", "proto"},
     "image": {"base", "disk", "confine"},
-    "registry": {"base", "confine"},
+    "config": {"base"},
+    "registry": {"base", "confine", "config"},
     "state": {"base"},
     "sandbox": {"base", "proto", "disk", "confine", "monitor", "state"},
     "engine": {"base", "proto", "disk", "confine", "monitor", "hypervisor", "image", "sandbox", "state"},
-    "cli": {"base", "proto", "engine"},
+    "cli": {"base", "proto", "config", "engine"},
 }
 # Single headers of a higher folder that are plain data.
 ALSO = {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * The agent: PID 1 of every sandbox. Files: main.c (boot, control), root.c, disk_root.c, flat.c, places.c (the root
- * file system), user.c, session.c, launch.c (commands), files.c (copies), stats.c, stop.c (the end).
+ * file system), user.c, session.c, launch.c (commands), files.c (copies), stats.c, stop.c (the end),
+ * handoff.c (--init).
  */
 #ifndef MSB_AGENT_AGENT_H
 #define MSB_AGENT_AGENT_H
@@ -96,12 +97,22 @@ void session_accept(struct loop *loop, int sock);
 void session_reap(pid_t pid, int status);
 /** sessions_talk() - Is there one that has something to say yet? */
 bool sessions_talk(void);
+/** sessions_signal() - A signal to the process group of every command and copy. */
+void sessions_signal(int number);
 /** sessions_hang_up() - SIGHUP to what runs on terminals: shells there do not heed SIGTERM. */
 void sessions_hang_up(void);
 
 /** stats_read() - Figures of the guest. */
 void stats_read(struct msg_stats *out);
 uint64_t stats_oom_kills(void);
+
+/** handoff() - Make the image's init PID 1; the agent goes on in a new process. @name: our argv[0], changed here. */
+bool handoff(const struct msg_boot *boot, char *name, struct failure *f);
+bool handoff_done(void);
+/** handoff_ask_off() - Ask init to power off. */
+void handoff_ask_off(void);
+/** handoff_reset_child() - What a child of the agent shall not inherit. */
+void handoff_reset_child(void);
 
 /** stop_begin() - End the machine: see stop.c. Again: the earlier end counts. */
 void stop_begin(struct loop *loop, int64_t grace_ns);

@@ -54,7 +54,9 @@ struct copy {
 /** refuse() - What failed, and with which entry. Return: false. */
 static bool refuse(struct copy *c, enum msg_failure kind, int sys_errno, const char *what, const char *entry)
 {
-	return fail(&c->f, kind, sys_errno, "%s %.120s%s%.90s", what, c->top, *entry ? "/" : "", entry);
+	const char *slash = *entry && strcmp(c->top, "/") != 0 ? "/" : "";
+
+	return fail(&c->f, kind, sys_errno, "%s %.120s%s%.90s", what, c->top, slash, entry);
 }
 
 /** broken() - The host does not keep to the protocol. */
@@ -538,6 +540,7 @@ void files_serve(int sock, const struct frame *frame, const void *rest, size_t n
 	sigset_t none;
 	bool ok;
 
+	handoff_reset_child();
 	setsid();
 	prctl(PR_SET_NAME, "msb-copy");
 	sigemptyset(&none);

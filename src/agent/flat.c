@@ -257,7 +257,8 @@ bool flat_root_mount(struct failure *f)
 	if (mount("/dev/vdb", "/root", "ext4", MS_NOATIME, "discard") < 0)
 		return fail(f, MSG_FAIL_MOUNT, errno, "mount the flat root disk (ext4 on /dev/vdb)");
 	rmdir("/root/lost+found"); /* mke2fs made it; the image may have one of its own */
-	ok = copy_tree(&c, "/lower", "/root");
+	/* A disk that stays is taken for filled from now on, also when the machine is killed. */
+	ok = copy_tree(&c, "/lower", "/root") && syncfs(c.root) == 0;
 	if (!ok && errno == ENOSPC)
 		fail(f, MSG_FAIL_DISK, ENOSPC, "the image does not fit on the flat root disk");
 	else if (!ok)

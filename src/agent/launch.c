@@ -156,6 +156,7 @@ static _Noreturn void child(const struct launch *l)
 		child_fail(l, MSG_FAIL_OTHER, "give up privileges");
 	if (setgroups(l->user.group_count, l->user.groups) < 0 || setgid(l->user.gid) < 0 || setuid(l->user.uid) < 0)
 		child_fail(l, MSG_FAIL_BAD_USER, "become uid %u", l->user.uid);
+	handoff_reset_child();
 	for (int i = 1; i < NSIG; i++)
 		signal(i, SIG_DFL);
 	sigemptyset(&none);
@@ -226,7 +227,7 @@ static bool lead_path(struct launch *l)
 		return true;
 	while (*at + 5 != path)
 		at++;
-	if (asprintf(&l->path, "PATH=" AGENT_SCRIPTS ":%s", path) < 0)
+	if (asprintf(&l->path, "PATH=%s:%s", AGENT_SCRIPTS, path) < 0)
 		return false;
 	*at = l->path;
 	return true;
@@ -256,9 +257,9 @@ static bool prepare(struct launch *l, struct failure *f)
 		l->env[n++] = l->home;
 	}
 	if (!env_find(l->env, "PATH"))
-		l->env[n++] = (char *)(uintptr_t)"PATH=" DEFAULT_PATH;
+		l->env[n++] = (char *)(uintptr_t) "PATH=" DEFAULT_PATH;
 	if (m->tty && !env_find(l->env, "TERM"))
-		l->env[n++] = (char *)(uintptr_t)"TERM=xterm";
+		l->env[n++] = (char *)(uintptr_t) "TERM=xterm";
 	return lead_path(l) || fail(f, MSG_FAIL_NO_MEMORY, 0, "out of memory");
 }
 

@@ -30,9 +30,12 @@
 struct defaults defaults;
 
 #define GRACE_MAX_MS (24 * 3600 * 1000ULL)
+#define BACKLOG 256 /* connections not accepted yet; the host is refused beyond it */
 #define SHORT_GRACE_NS (500 * NSEC_PER_MSEC) /* when the host does not say */
 
 static struct loop *loop;
+static char *own_name;
+static int signals = -1, signals_source = -1;
 static bool booted; /* the first BOOT was taken: sessions may come */
 static int control = -1, control_source = -1;
 static struct buf control_in = BUF_INIT(FRAME_BODY_MAX + 2 * FRAME_HEADER_SIZE + 4096);
@@ -110,6 +113,30 @@ static bool keep_defaults(const struct msg_boot *boot, struct user *user, struct
 	return S_ISDIR(st.st_mode) || fail(f, MSG_FAIL_BAD_CWD, ENOTDIR, "working directory %s", defaults.workdir);
 }
 
+/** on_child() - SIGCHLD: reap all, orphans included. */
+static void on_child(void *arg, uint32_t events)
+{
+	struct signalfd_siginfo info;
+	int status;
+	pid_t pid;
+
+	(void)arg;
+	(void)events;
+	while (read(signals, &info, sizeof(info)) > 0)
+		;
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		session_reap(pid, status);
+	stop_progress();
+}
+
+/** watch_children() - In this process: a signalfd tells who watches it first, so a forked agent does it anew. */
+static bool watch_children(void)
+{
+	loop_remove(loop, &signals_source);
+	signals_source = loop_add(loop, signals, EPOLLIN, on_child, NULL, NULL);
+	return signals_source >= 0;
+}
+
 /** on_boot() - The configuration: build everything, answer. Return: false: the host is gone. */
 static bool on_boot(const struct frame *frame)
 {
@@ -123,7 +150,10 @@ static bool on_boot(const struct frame *frame)
 		fail(&f, MSG_FAIL_OTHER, 0, "bad boot configuration");
 	else
 		set_clock(boot.realtime_ns);
-	if (ok && root_build(&boot, &f) && keep_defaults(&boot, &user, &f)) {
+	ok = ok && root_build(&boot, &f) && keep_defaults(&boot, &user, &f);
+	if (ok && boot.init)
+		ok = handoff(&boot, own_name, &f) && watch_children();
+	if (ok) {
 		struct msg_ready ready = { .uid = user.uid,
 					   .gid = user.gid,
 					   .boot_ns = (uint64_t)clock_ns(CLOCK_BOOTTIME) };
@@ -245,21 +275,6 @@ static void on_session(void *arg, uint32_t events)
 	session_accept(loop, sock);
 }
 
-/** on_child() - SIGCHLD: reap all, orphans included. */
-static void on_child(void *arg, uint32_t events)
-{
-	struct signalfd_siginfo info;
-	int status;
-	pid_t pid;
-
-	(void)events;
-	while (read(*(int *)arg, &info, sizeof(info)) > 0)
-		;
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-		session_reap(pid, status);
-	stop_progress();
-}
-
 /** connect_host() - Listener first, so that the host can connect as soon as it has heard of us. */
 static int connect_host(int *listener)
 {
@@ -273,19 +288,20 @@ static int connect_host(int *listener)
 	*listener = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	control = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (*listener < 0 || control < 0 || bind(*listener, (struct sockaddr *)&at, sizeof(at)) < 0 ||
-	    listen(*listener, 64) < 0 || bind(control, (struct sockaddr *)&from, sizeof(from)) < 0)
+	    listen(*listener, BACKLOG) < 0 || bind(control, (struct sockaddr *)&from, sizeof(from)) < 0)
 		return -1;
 	return connect(control, (struct sockaddr *)&host, sizeof(host));
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
-	static int listener, signals;
+	static int listener;
 	struct msg_hello hello = { .version = PROTO_VERSION, .kernel_ns = (uint64_t)clock_ns(CLOCK_BOOTTIME) };
 	struct buf body = BUF_INIT(64);
 	sigset_t chld;
 	int fd;
 
+	own_name = argc > 0 ? argv[0] : NULL;
 	mkdir("/dev", 0755);
 	mkdir("/proc", 0755);
 	mount("devtmpfs", "/dev", "devtmpfs", MS_NOSUID, "mode=755");
@@ -305,8 +321,8 @@ int main(void)
 		reboot(RB_POWER_OFF);
 	}
 	control_source = loop_add(loop, control, EPOLLIN, on_control, NULL, NULL);
-	if (control_source < 0 || loop_add(loop, listener, EPOLLIN, on_session, &listener, NULL) < 0 ||
-	    loop_add(loop, signals, EPOLLIN, on_child, &signals, NULL) < 0)
+	if (control_source < 0 || !watch_children() ||
+	    loop_add(loop, listener, EPOLLIN, on_session, &listener, NULL) < 0)
 		reboot(RB_POWER_OFF);
 	msg_encode_hello(&body, &hello);
 	if (!send_frame(FRAME_HELLO, &body))

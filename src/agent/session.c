@@ -26,7 +26,7 @@
 
 #define LINGER_MS 100
 #define SESSIONS_MAX 128 /* each has up to 6 sources in the loop */
-#define REFUSED_MAX 8	 /* so many more may be told that there is no room */
+#define IDLE_MAX 32	 /* connections on which nothing runs yet, or which are told that there is no room */
 #define IN_BUFFER_MAX (FRAME_BODY_MAX + FRAME_HEADER_SIZE)
 #define OUT_BUFFER_MAX (4 * FRAME_STREAM_MAX)
 #define READ_CHUNK (32 * 1024)
@@ -118,9 +118,13 @@ static void on_stdin_room(void *arg, uint32_t events);
 /** admit() - May another command or copy start? */
 static bool admit(struct failure *f)
 {
+	unsigned int running = 0;
+
+	for (const struct session *s = sessions; s; s = s->next)
+		running += s->started && !s->ended;
 	if (stop_active())
 		return fail(f, MSG_FAIL_STOPPING, 0, "the sandbox is shutting down");
-	if (session_count > SESSIONS_MAX)
+	if (running > SESSIONS_MAX)
 		return fail(f, MSG_FAIL_OTHER, EUSERS, "more than %d commands at once", SESSIONS_MAX);
 	return true;
 }
@@ -489,6 +493,13 @@ bool sessions_talk(void)
 	return false;
 }
 
+void sessions_signal(int number)
+{
+	for (const struct session *s = sessions; s; s = s->next)
+		if (s->pid > 0)
+			kill(-s->pid, number);
+}
+
 void sessions_hang_up(void)
 {
 	for (const struct session *s = sessions; s; s = s->next)
@@ -521,7 +532,7 @@ void session_reap(pid_t pid, int status)
 
 void session_accept(struct loop *loop, int sock)
 {
-	struct session *s = session_count < SESSIONS_MAX + REFUSED_MAX ? calloc(1, sizeof(*s)) : NULL;
+	struct session *s = session_count < SESSIONS_MAX + IDLE_MAX ? calloc(1, sizeof(*s)) : NULL;
 
 	if (!s) {
 		dprintf(2, "agent: no room for a session\n");

@@ -41,7 +41,7 @@ static void wait_for(enum phase next, int64_t ns)
 		loop_timer_set(loop, timer, ns);
 }
 
-/** processes_left() - As PID 1 every process is our descendant: none is left when we have no child. */
+/** processes_left() - As PID 1 every process is our descendant: none is left when we have no child. Else: of ours. */
 static bool processes_left(void)
 {
 	siginfo_t info;
@@ -52,8 +52,8 @@ static bool processes_left(void)
 void stop_progress(void)
 {
 	if (phase == ASKED || phase == KILLED) {
-		if (processes_left())
-			return;
+		if (processes_left() || (phase == ASKED && handoff_done()))
+			return; /* init, when there is one, ends the machine itself */
 		wait_for(LAST_WORDS, LAST_WORDS_GRACE_NS);
 	}
 	if (phase == LAST_WORDS && !sessions_talk())
@@ -65,18 +65,29 @@ static void on_timer(void *arg, uint32_t events)
 {
 	(void)arg;
 	(void)events;
-	switch (phase) {
-	case ASKED:
+	if (phase == ASKED) {
 		wait_for(KILLED, KILL_GRACE_NS);
 		kill(-1, SIGKILL);
-		break;
-	case KILLED:
+	} else if (phase == KILLED) {
 		wait_for(LAST_WORDS, LAST_WORDS_GRACE_NS);
-		break;
-	default:
+	} else {
 		power_off();
 	}
 	stop_progress();
+}
+
+/** ask_all() - Everybody is to end in order; what init started is told by init. */
+static void ask_all(void)
+{
+	if (handoff_done()) {
+		sessions_signal(SIGTERM);
+		sessions_signal(SIGCONT);
+		handoff_ask_off();
+	} else {
+		kill(-1, SIGTERM);
+		kill(-1, SIGCONT);
+	}
+	sessions_hang_up();
 }
 
 void stop_begin(struct loop *l, int64_t grace_ns)
@@ -86,11 +97,8 @@ void stop_begin(struct loop *l, int64_t grace_ns)
 	loop = l;
 	if (timer < 0)
 		timer = loop_timer(l, on_timer, NULL, NULL);
-	if (phase == RUNNING) {
-		kill(-1, SIGTERM);
-		sessions_hang_up();
-		kill(-1, SIGCONT);
-	}
+	if (phase == RUNNING)
+		ask_all();
 	wait_for(ASKED, grace_ns);
 	if (timer < 0) /* out of descriptors: by force, at once */
 		on_timer(NULL, 0);

@@ -28,6 +28,11 @@ void log_setup(enum log_level level, int fd, const char *sandbox)
 	snprintf(log_sandbox, sizeof(log_sandbox), "%s", sandbox ? sandbox : "");
 }
 
+enum log_level log_level(void)
+{
+	return log_max;
+}
+
 int log_level_parse(const char *name)
 {
 	for (size_t i = 0; i < ARRAY_LEN(level_names); i++)

@@ -24,6 +24,8 @@ enum log_module {
 
 /** log_setup() - Choose level, destination fd (borrowed) and the sandbox name shown (copied, may be NULL). */
 void log_setup(enum log_level level, int fd, const char *sandbox);
+/** log_level() - What log_setup() chose, for another destination. */
+enum log_level log_level(void);
 /** log_level_parse() - "error".."trace". Return: the level, or -1. */
 int log_level_parse(const char *name);
 /** log_enabled() - Would a line of this level be written? */

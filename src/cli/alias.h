@@ -39,5 +39,7 @@ void alias_name_of(const char *image, char out[ALIAS_NAME_MAX + 1]);
 int alias_write(const struct alias *a, struct buf *out, struct error *err);
 /** alias_read() - Is this file's text a script of ours, and what does it say? @text: NUL-terminated. */
 bool alias_read(const char *text, struct alias_info *out);
+/** alias_each() - Call with the path of each script in MSB_HOME/bin, by name, until one call fails. */
+int alias_each(const char *home, int (*what)(const char *path, struct error *err), struct error *err);
 
 #endif

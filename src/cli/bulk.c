@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/num.h"
-#include "cli/cli.h"
+#include "cli/creation.h"
 #include "cli/interactive.h"
 #include "engine/lifecycle.h"
 
@@ -192,6 +192,8 @@ static int start_one(const struct engine_paths *paths, const char *name, char *m
 		block_signals();
 		cancel = cancel_signals();
 	}
+	if (machine_settings(paths->home, NULL, err) < 0)
+		return -(int)err->code;
 	rc = engine_start(paths, name, START_STAYS, cancel, &made, err);
 	fd_close(&made.starter_fd);
 	if (rc == 0)

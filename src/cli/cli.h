@@ -62,10 +62,16 @@ void set_command(const char *name);
 int usage_error(const struct error *err);
 /** colour() - May escape sequences be written to this descriptor? A terminal, and NO_COLOR is not set. */
 bool colour(int fd);
+/** check_labels() - KEY=VALUE, or KEY alone, which becomes KEY=. Changed in place. */
+int check_labels(struct string_list *labels, struct error *err);
 /** command_failed() - Print the error. Return: the exit status of a command that is not run, exec or shell. */
 int command_failed(const struct error *err);
 /** print_error() - "error: text" and the hint, else what err_advice() knows. */
 void print_error(const struct error *err);
+/** log_option() - --debug and its like, without the dashes. Return: false when it is none of them. */
+bool log_option(const char *name);
+/** log_default() - The level of logging, unless an option has chosen one. */
+void log_default(const char *name);
 /**
  * parse_options() - Options before and after words, --name=value, -n value, -nVALUE, clusters of flags.
  * @max_words: words beyond them end the parsing and are left in out->extra: the caller says what it makes of them
@@ -87,6 +93,12 @@ bool is_choice_list(const char *value_name);
 bool command_info(size_t index, struct command_info *out);
 /** dispatch() - Run a command line; args[0] is the command. Return: the exit status. */
 int dispatch(int count, char **args);
+/** confirm() - -y, or a yes on the terminal to the question WHAT. Return: 0 go on, else the exit status. */
+int confirm(bool yes, const char *command, const char *what);
+/** doctor_fixes() - Print what doctor_fix() would do. Return: how many things. */
+size_t doctor_fixes(const struct engine_paths *paths);
+/** doctor_fix() - Do it. Return: exit status. */
+int doctor_fix(const struct engine_paths *paths);
 /** print_json_string() - Quoted and escaped. */
 void print_json_string(const char *s);
 
@@ -106,6 +118,8 @@ int command_restart(int argc, char **argv);
 int command_rm(int argc, char **argv);
 int command_ping(int argc, char **argv);
 int command_touch(int argc, char **argv);
+int command_modify(int argc, char **argv);
+int command_cp(int argc, char **argv);
 int command_ls(int argc, char **argv);
 int command_ps(int argc, char **argv);
 int command_inspect(int argc, char **argv);
@@ -124,6 +138,7 @@ int command_system_df(int argc, char **argv);
 int command_system_prune(int argc, char **argv);
 int command_install(int argc, char **argv);
 int command_uninstall(int argc, char **argv);
+int command_self_uninstall(int argc, char **argv);
 int command_doctor(int argc, char **argv);
 int command_completion(int argc, char **argv);
 /** command_complete() - Hidden: what can stand for the last of these words; for the scripts of msb completion. */

@@ -32,6 +32,7 @@ static const struct placeholder {
 	{ .name = "SRC", .list = { "ls" }, .files = true },
 	{ .name = "DST", .list = { "ls" }, .files = true },
 	{ .name = "SPEC", .if_path = true },
+	{ .name = "SRC:DST", .files = true },
 };
 
 /** candidate() - One line. @before: what was typed in front of it, as in --pull=always. */

@@ -45,7 +45,8 @@ int command_create(int argc, char **argv)
 		return usage_error(&err);
 	if (creation_spec(p.words[0], &spec, &how, &err) < 0)
 		return command_failed(&err);
-	if (engine_paths(&paths, ENGINE_WRITE, &err) < 0)
+	if (engine_paths(&paths, ENGINE_READ, &err) < 0 || creation_defaults(paths.home, &spec, &err) < 0 ||
+	    engine_paths(&paths, ENGINE_WRITE, &err) < 0)
 		return command_failed(&err);
 	engine_sweep(&paths);
 	block_signals();

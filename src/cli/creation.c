@@ -62,35 +62,22 @@ static int choose(enum hypervisor_choice *out, struct error *err)
 	else if (strcmp(value, "qemu") == 0)
 		*out = HYPERVISOR_CHOICE_QEMU;
 	else
-		return err_set(err, ERR_USAGE, 0, "%s: \"%s\" is not auto, kvm or qemu",
-			       creation.hypervisor ? "--hypervisor" : "MSB_HYPERVISOR", value);
+		return err_set(err, ERR_USAGE, 0, "MSB_HYPERVISOR: \"%s\" is not auto, kvm or qemu", value);
 	return 0;
 }
 
-/** choose_policy() - --pull. */
-static int choose_policy(enum pull_policy *out, struct error *err)
+/** policy() - --pull. */
+static enum pull_policy policy(void)
 {
-	static const char *const names[] = {
-		[PULL_IF_MISSING] = "if-missing", [PULL_ALWAYS] = "always", [PULL_NEVER] = "never"
-	};
-
-	*out = PULL_IF_MISSING;
-	for (size_t i = 0; creation.pull && i < ARRAY_LEN(names); i++) {
-		if (strcmp(creation.pull, names[i]) == 0) {
-			*out = (enum pull_policy)i;
-			return 0;
-		}
-	}
-	return creation.pull
-		       ? err_set(err, ERR_USAGE, 0, "--pull: \"%s\" is not always, if-missing or never", creation.pull)
-		       : 0;
+	if (!creation.pull || strcmp(creation.pull, "if-missing") == 0)
+		return PULL_IF_MISSING;
+	return strcmp(creation.pull, "always") == 0 ? PULL_ALWAYS : PULL_NEVER;
 }
 
 /** choose_root() - IMAGE and what goes above it; a disk image is alone. */
 static int choose_root(const char *image, struct root_disk *out, struct error *err)
 {
 	char reference[REFERENCE_MAX];
-	uint64_t memory = creation.memory ? creation.memory : RUN_MEMORY_MIB;
 
 	if (creation.root_disk && creation.upper_size) {
 		err_set(err, ERR_USAGE, 0, "--root-disk and --oci-upper-size exclude each other");
@@ -100,11 +87,6 @@ static int choose_root(const char *image, struct root_disk *out, struct error *e
 		*out = (struct root_disk){ .kind = ROOT_DISK_MANAGED, .size_mib = creation.upper_size };
 	if (creation.root_disk && root_disk_parse(creation.root_disk, out, err) < 0)
 		return -(int)err->code;
-	if (out->kind == ROOT_DISK_TMPFS && out->size_mib > memory) {
-		err_set(err, ERR_USAGE, 0, "--root-disk: a tmpfs of %llu MiB does not fit into %llu MiB of memory",
-			(unsigned long long)out->size_mib, (unsigned long long)memory);
-		return err_hint(err, "use a larger -m, or --root-disk SIZE for a disk");
-	}
 	if (!engine_image_is_path(image))
 		return reference_normalise(image, reference, err);
 	if (out->kind != ROOT_DISK_DEFAULT) {
@@ -132,8 +114,8 @@ static int check_name(struct error *err)
 	return err_hint(err, "1 to %d letters, digits, '.', '_' or '-', the first a letter or digit", SANDBOX_NAME_MAX);
 }
 
-/** check_labels() - KEY=VALUE, or KEY alone for an empty value. contract 1.1 */
-static int check_labels(struct string_list *labels, struct error *err)
+/* contract 1.1 */
+int check_labels(struct string_list *labels, struct error *err)
 {
 	static const char *const reserved[] = { "sandbox.", "microsandbox.", "service." };
 
@@ -363,10 +345,6 @@ static int check_values(struct error *err)
 			       creation.init);
 	if (!creation.init && (creation.init_args.count || creation.init_env.count))
 		return err_set(err, ERR_USAGE, 0, "--init-%s needs --init", creation.init_args.count ? "arg" : "env");
-	if (creation.security && strcmp(creation.security, "default") != 0 &&
-	    strcmp(creation.security, "restricted") != 0)
-		return err_set(err, ERR_USAGE, 0, "--security: \"%.40s\" is not default or restricted",
-			       creation.security);
 	if (creation.rlimits.count > MSG_RLIMITS_MAX)
 		return err_set(err, ERR_USAGE, 0, "--rlimit: given more than %d times", MSG_RLIMITS_MAX);
 	if (creation.tmpfs.count > MSG_MOUNTS_MAX)
@@ -382,7 +360,7 @@ int creation_spec(const char *image, struct run_spec *spec, struct create_option
 	const struct creation *c = &creation;
 
 	if (choose_root(image, &spec->root_disk, err) < 0 || choose(&spec->hypervisor, err) < 0 ||
-	    choose_policy(&spec->pull, err) < 0 || check_values(err) < 0) {
+	    check_values(err) < 0) {
 		err->code = ERR_USAGE; /* the command line alone shows it */
 		return -(int)err->code;
 	}
@@ -418,6 +396,7 @@ int creation_spec(const char *image, struct run_spec *spec, struct create_option
 					      .insecure = c->insecure,
 					      .ca_certs = c->ca_certs.item,
 					      .ca_cert_count = c->ca_certs.count };
+	spec->pull = policy();
 	spec->name = c->name;
 	spec->memory_mib = c->memory;
 	spec->cpus = (unsigned int)c->cpus;
@@ -460,28 +439,36 @@ bool creation_is_plain(void)
 const char *creation_given(void)
 {
 	const struct creation *c = &creation;
+	const struct {
+		const char *option;
+		bool given;
+	} all[] = {
+		{ "--memory", c->memory },
+		{ "--cpus", c->cpus },
+		{ "--env", c->env.count || c->env_files.count },
+		{ "--workdir", c->workdir },
+		{ "--user", c->user },
+		{ "--hostname", c->hostname },
+		{ "--shell", c->shell },
+		{ "--entrypoint", c->entrypoint },
+		{ "--label", c->labels.count },
+		{ "--max-duration", c->max_duration },
+		{ "--idle-timeout", c->idle_timeout },
+		{ "--tmpfs", c->tmpfs.count },
+		{ "--script", c->scripts.count || c->script_paths.count || c->script_raws.count },
+		{ "--copy", c->copies.count || c->copy_files.count || c->copy_dirs.count },
+		{ "--mkdir", c->mkdirs.count },
+		{ "--rm-path", c->removes.count },
+		{ "--rlimit", c->rlimits.count },
+		{ "--security", c->security },
+		{ "--init", c->init },
+		{ "--root-disk", c->root_disk || c->upper_size },
+	};
 
-	return c->memory							   ? "--memory"
-	       : c->cpus							   ? "--cpus"
-	       : c->env.count || c->env_files.count				   ? "--env"
-	       : c->workdir							   ? "--workdir"
-	       : c->user							   ? "--user"
-	       : c->hostname							   ? "--hostname"
-	       : c->shell							   ? "--shell"
-	       : c->entrypoint							   ? "--entrypoint"
-	       : c->labels.count						   ? "--label"
-	       : c->max_duration						   ? "--max-duration"
-	       : c->idle_timeout						   ? "--idle-timeout"
-	       : c->tmpfs.count							   ? "--tmpfs"
-	       : c->scripts.count || c->script_paths.count || c->script_raws.count ? "--script"
-	       : c->copies.count || c->copy_files.count || c->copy_dirs.count	   ? "--copy"
-	       : c->mkdirs.count						   ? "--mkdir"
-	       : c->removes.count						   ? "--rm-path"
-	       : c->rlimits.count						   ? "--rlimit"
-	       : c->security							   ? "--security"
-	       : c->init							   ? "--init"
-	       : c->root_disk || c->upper_size					   ? "--root-disk"
-										   : NULL;
+	for (size_t i = 0; i < ARRAY_LEN(all); i++)
+		if (all[i].given)
+			return all[i].option;
+	return NULL;
 }
 
 int failed_status(const struct error *err)

@@ -5,6 +5,7 @@
 
 #include "cli/cli.h"
 #include "cli/units.h"
+#include "config/settings.h"
 #include "engine/lifecycle.h"
 
 /** What was typed. */
@@ -33,7 +34,7 @@ extern struct creation creation;
 	{ 'w', "workdir", "DIR", "working directory in the guest", OPTION_STRING, &creation.workdir, 0, 0 }, \
 	{ 'u', "user", "USER", "user in the guest: name, uid, name:group, uid:gid", \
 	  OPTION_STRING, &creation.user, 0, 0 }, \
-	{ 'H', "hostname", "NAME", "host name of the guest (the sandbox's name)", \
+	{ 'H', "hostname", "HOST", "host name of the guest (the sandbox's name)", \
 	  OPTION_STRING, &creation.hostname, 0, 0 }, \
 	{ 0, "shell", "PROGRAM", "shell when no command is given (/bin/sh)", \
 	  OPTION_STRING, &creation.shell, 0, 0 }, \
@@ -63,7 +64,7 @@ extern struct creation creation;
 	  OPTION_LIST, &creation.removes, 0, 0 }, \
 	{ 0, "rlimit", "NAME=SOFT[:HARD]", "resource limit of the command (nofile=1024)", \
 	  OPTION_LIST, &creation.rlimits, 0, 0 }, \
-	{ 0, "security", "KIND", "default, or restricted: no new privileges, no mounts", \
+	{ 0, "security", "default|restricted", "restricted: no new privileges, no mounts (default)", \
 	  OPTION_STRING, &creation.security, 0, 0 }, \
 	{ 0, "init", "PATH", "the guest's first process: a path, or auto", OPTION_STRING, &creation.init, 0, 0 }, \
 	{ 0, "init-arg", "WORD", NULL, OPTION_LIST, &creation.init_args, 0, 0 }, \
@@ -74,11 +75,11 @@ extern struct creation creation;
 	  OPTION_FLAG, &creation.insecure, 0, 0 }, \
 	{ 0, "ca-certs", "FILE", "pull: trust these certificates (PEM) too", \
 	  OPTION_LIST, &creation.ca_certs, 0, 0 }, \
-	{ 0, "root-disk", "SPEC", "what the sandbox writes to; see below (4G)", \
+	{ 0, "root-disk", "DISK", "what the sandbox writes to; see below (4G)", \
 	  OPTION_STRING, &creation.root_disk, 0, 0 }, \
 	{ 0, "oci-upper-size", "SIZE", NULL, \
 	  OPTION_SIZE, &creation.upper_size, ROOT_DISK_MIB_MIN, ROOT_DISK_MIB_MAX }, \
-	{ 0, "hypervisor", "KIND", "auto, kvm or qemu (auto; MSB_HYPERVISOR)", \
+	{ 0, "hypervisor", "auto|kvm|qemu", "what runs the machine (auto; MSB_HYPERVISOR)", \
 	  OPTION_STRING, &creation.hypervisor, 0, 0 }, \
 	{ 'q', "quiet", NULL, "no notes", OPTION_FLAG, &creation.quiet, 0, 0 }, \
 	{ 'v', "volume", "SPEC", NULL, OPTION_LATER, NULL, 0, 0 }, \
@@ -94,6 +95,13 @@ extern struct creation creation;
  * Return: 0; on failure ERR_USAGE for what the command line alone shows, and other codes.
  */
 int creation_spec(const char *image, struct run_spec *spec, struct create_options *how, struct error *err);
+/**
+ * creation_defaults() - What config.json says where the command line says nothing, into a spec of creation_spec().
+ * ERR_USAGE when what was typed does not fit to it.
+ */
+int creation_defaults(const char *home, struct run_spec *spec, struct error *err);
+/** machine_settings() - For every command that starts a machine: config.json, read once. @out: may be NULL; kept */
+int machine_settings(const char *home, const struct settings **out, struct error *err);
 /** creation_is_plain() - Was nothing asked for that only a persistent sandbox can do? */
 bool creation_is_plain(void);
 /** creation_given() - The first option that says what a sandbox is like, for a warning; NULL: none was given. */

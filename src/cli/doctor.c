@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "cli/cli.h"
+#include "cli/creation.h"
 #include "confine/confine.h"
 #include "engine/kernel_file.h"
 #include "hypervisor/hypervisor.h"
@@ -49,10 +49,32 @@ static void confinement_row(void)
 	buf_free(&hint);
 }
 
+/** mend() - doctor --fix, before the checks, which then show what came of it. Return: 0, or the exit status. */
+static int mend(const struct engine_paths *paths, bool yes)
+{
+	int status;
+
+	if (doctor_fixes(paths) == 0) {
+		printf("There is nothing to mend.\n\n");
+		return 0;
+	}
+	fflush(stdout);
+	status = confirm(yes, "doctor --fix", "This changes what is listed above.");
+	if (status == 0)
+		status = doctor_fix(paths);
+	printf("\n");
+	return status;
+}
+
 int command_doctor(int argc, char **argv)
 {
-	static const struct command help = { "doctor", "Check this host: what works, what is missing, what to do.", "",
-					     NULL };
+	static bool fix, yes;
+	static const struct option_row rows[] = {
+		{ 0, "fix", NULL, "mend what can be mended", OPTION_FLAG, &fix, 0, 0 },
+		{ 'y', "yes", NULL, "with --fix: do not ask", OPTION_FLAG, &yes, 0, 0 },
+	};
+	static const struct command help = { "doctor", "Check this host: what works, what is missing, what to do.",
+					     "[--fix [-y]]", NULL };
 	struct engine_paths paths;
 	struct error err = ERROR_INIT;
 	struct kvm_probe probe;
@@ -61,18 +83,29 @@ int command_doctor(int argc, char **argv)
 	struct error err_kernel = ERROR_INIT;
 	_cleanup_fd_ int home = -1;
 	_cleanup_fd_ int kernel = -1;
+	struct error err_settings = ERROR_INIT;
 	bool ok = true, home_ok, qemu;
+	int status;
 
-	if (parse_options(NULL, 0, 0, argc, argv, &p, &err) < 0)
+	if (parse_options(rows, ARRAY_LEN(rows), 0, argc, argv, &p, &err) < 0)
 		return usage_error(&err);
 	if (p.help) {
-		print_help(&help, NULL, 0);
+		print_help(&help, rows, ARRAY_LEN(rows));
 		return 0;
 	}
 	if (p.extra_count) {
 		err_set(&err, ERR_USAGE, 0, "doctor: unexpected \"%.100s\"", p.extra[0]);
 		return usage_error(&err);
 	}
+	home_ok = engine_paths(&paths, ENGINE_READ, &err) == 0;
+	if (fix && home_ok) {
+		status = mend(&paths, yes);
+		if (status)
+			return status;
+	}
+	if (home_ok && machine_settings(paths.home, NULL, &err_settings) < 0)
+		ok = false;
+	err_clear(&err);
 	uname(&u);
 	printf("Platform:       %s %s %s\nVersion:        msb %s\n", u.sysname, u.machine, u.release, MSB_VERSION);
 	home_ok = engine_paths(&paths, ENGINE_WRITE, &err) == 0;
@@ -112,7 +145,10 @@ int command_doctor(int argc, char **argv)
 	else
 		row("✗", "state folder", err.text, err.hint);
 	ok &= home_ok;
+	if (err_settings.code)
+		row("✗", "config.json", err_settings.text, err_settings.hint);
 	confinement_row();
+	doctor_fixes(&paths);
 	printf("\n%s\n", ok ? "Host setup is ready." : "Something is missing; see ✗ above.");
 	return ok ? 0 : 1;
 }

@@ -94,7 +94,7 @@ static int session(const char *name, const struct exec_spec *spec)
 	struct error err = ERROR_INIT;
 	int signals = block_signals();
 
-	if (engine_paths(&paths, ENGINE_READ, &err) < 0)
+	if (engine_paths(&paths, ENGINE_READ, &err) < 0 || machine_settings(paths.home, NULL, &err) < 0)
 		return failed_status(&err);
 	return exec_session(&paths, name, spec, NULL, signals, cancel_signals(), o.timeout, o.quiet);
 }

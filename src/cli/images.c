@@ -181,12 +181,28 @@ int command_images(int argc, char **argv)
 	return 0;
 }
 
+/** check_unused() - Is there no sandbox that was made from it? */
+static int check_unused(struct image_store *store, const char *reference, struct error *err)
+{
+	char users[100];
+	struct image *img;
+
+	if (image_store_find(store, reference, &img, NULL) < 0)
+		return 0; /* removing says why */
+	image_store_users(store, img->digest, users, sizeof(users));
+	image_free(img);
+	if (!users[0])
+		return 0;
+	err_set(err, ERR_EXISTS, 0, "image %.200s is used by sandbox %s", reference, users);
+	return err_hint(err, "msb rm removes sandboxes; msb rmi -f the name of the image, what they need stays");
+}
+
 int command_rmi(int argc, char **argv)
 {
 	static bool quiet, force;
 	static const struct option_row rows[] = {
-		/* Docker's habit: here an image in use can go in any case, its sandboxes keep it until they end. */
-		{ 'f', "force", NULL, NULL, OPTION_FLAG, &force, 0, 0 },
+		{ 'f', "force", NULL, "also those that sandboxes were made from: they keep what they need", OPTION_FLAG,
+		  &force, 0, 0 },
 		{ 'q', "quiet", NULL, "print nothing", OPTION_FLAG, &quiet, 0, 0 },
 	};
 	static const struct command help = { "rmi", "Remove cached images.", "IMAGE...", NULL };
@@ -218,7 +234,8 @@ int command_rmi(int argc, char **argv)
 	}
 	for (size_t i = 0; i < p.word_count; i++) {
 		err_clear(&err);
-		if (image_store_remove(store, p.words[i], &err) < 0) {
+		if ((!force && check_unused(store, p.words[i], &err) < 0) ||
+		    image_store_remove(store, p.words[i], &err) < 0) {
 			print_error(&err);
 			status = 1;
 		} else if (!quiet) {

@@ -61,6 +61,27 @@ static bool read_alias(int dir, const char *name, struct alias_info *out)
 	return ours;
 }
 
+int alias_each(const char *home, int (*what)(const char *path, struct error *err), struct error *err)
+{
+	struct alias_info info;
+	struct dirent **entries = NULL;
+	char dir[PATH_MAX], path[PATH_MAX];
+	_cleanup_fd_ int fd = -1;
+	int count, rc = 0;
+
+	snprintf(dir, sizeof(dir), "%s/bin", home);
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	count = fd < 0 ? 0 : MAX(0, scandir(dir, &entries, NULL, alphasort));
+	for (int i = 0; i < count; i++) {
+		if (rc == 0 && read_alias(fd, entries[i]->d_name, &info) &&
+		    snprintf(path, sizeof(path), "%s/%s", dir, entries[i]->d_name) < (int)sizeof(path))
+			rc = what(path, err);
+		free(entries[i]);
+	}
+	free(entries);
+	return rc;
+}
+
 /** list() - NAME IMAGE MODE COMMAND. */
 static int list(const struct engine_paths *paths)
 {

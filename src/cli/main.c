@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "agent/initramfs.h"
-#include "base/log.h"
 #include "base/timeline.h"
 #include "base/macros.h"
 #include "cli/cli.h"
@@ -38,8 +37,12 @@ static const struct entry {
 	{ "ls", "list sandboxes", SANDBOXES, command_ls },
 	{ "ps", "show running sandboxes", SANDBOXES, command_ps },
 	{ "inspect", "show how a sandbox is configured", SANDBOXES, command_inspect },
+	{ "modify", "change how a sandbox is configured", SANDBOXES, command_modify },
+	{ "cp", "copy files between host and sandbox", SANDBOXES, command_cp },
 	{ "ping", "ask whether a sandbox answers", SANDBOXES, command_ping },
 	{ "touch", "restart its idle timer", SANDBOXES, command_touch },
+	{ "mod", "", ALIAS, command_modify },
+	{ "copy", "", ALIAS, command_cp },
 	{ "remove", "", ALIAS, command_rm },
 	{ "list", "", ALIAS, command_ls },
 	{ "status", "", ALIAS, command_ps },
@@ -66,6 +69,9 @@ static const struct entry {
 	{ "registries", "", ALIAS, command_registry_ls },
 	{ "install", "make a sandbox a command of this host", HOST, command_install },
 	{ "uninstall", "remove such commands", HOST, command_uninstall },
+	{ "self uninstall", "remove msb itself", HOST, command_self_uninstall },
+	{ "self doctor", "same as doctor", ALIAS, command_doctor },
+	{ "self check", "", ALIAS, command_doctor },
 	{ "doctor", "check this host", HOST, command_doctor },
 	{ "system df", "show what takes disk space", HOST, command_system_df },
 	{ "system prune", "remove what nobody needs", HOST, command_system_prune },
@@ -76,7 +82,7 @@ static const struct entry {
 
 /* Known, not there yet: a clear answer instead of a wrong guess. */
 static const char *const later[] = {
-	"metrics", "logs", "cp", "copy", "modify", "mod", "volume", "vol", "snapshot", "snap", "ssh", "self", "update",
+	"metrics", "logs", "volume", "vol", "snapshot", "snap", "ssh", "update",
 	"upgrade", "context", "ctx", "build", "push",
 };
 
@@ -265,7 +271,7 @@ int main(int argc, char **argv)
 	/* A parent that ignores it hands that on, and waitpid() would then know no status of any child. */
 	sigaction(SIGCHLD, &(struct sigaction){ .sa_handler = SIG_DFL }, NULL);
 	engine_use_agent(agent_initramfs_start, (size_t)(agent_initramfs_end - agent_initramfs_start));
-	while (first < argc && strncmp(argv[first], "--", 2) == 0 && log_level_parse(argv[first] + 2) >= 0)
-		log_setup((enum log_level)log_level_parse(argv[first++] + 2), STDERR_FILENO, NULL);
+	while (first < argc && strncmp(argv[first], "--", 2) == 0 && log_option(argv[first] + 2))
+		first++;
 	return finish(dispatch(MAX(0, argc - first), argv + first));
 }

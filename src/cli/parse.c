@@ -126,6 +126,23 @@ static int unknown(const struct option_row *rows, size_t count, const char *name
 	return near ? err_hint(err, "did you mean --%s?", near) : -(int)err->code;
 }
 
+static bool log_chosen;
+
+bool log_option(const char *name)
+{
+	if (log_level_parse(name) < 0)
+		return false;
+	log_setup((enum log_level)log_level_parse(name), STDERR_FILENO, NULL);
+	log_chosen = true;
+	return true;
+}
+
+void log_default(const char *name)
+{
+	if (!log_chosen)
+		log_setup((enum log_level)log_level_parse(name), STDERR_FILENO, NULL);
+}
+
 /** long_option() - --name or --name=value. */
 static int long_option(const struct option_row *rows, size_t count, const char *arg, char **argv, int argc, int *i,
 		       struct error *err)
@@ -148,10 +165,8 @@ static int long_option(const struct option_row *rows, size_t count, const char *
 			return err_set(err, ERR_USAGE, 0, "--%s needs a value (%s)", name, rows[r].value_name);
 		return set_value(&rows[r], argv[++*i], err);
 	}
-	if (!eq && log_level_parse(name) >= 0) {
-		log_setup((enum log_level)log_level_parse(name), STDERR_FILENO, NULL);
+	if (!eq && log_option(name))
 		return 0;
-	}
 	return unknown(rows, count, name, err);
 }
 

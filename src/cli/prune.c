@@ -22,8 +22,7 @@ static const char *size_text(uint64_t bytes, char out[24])
 	return out;
 }
 
-/** confirm() - -y, or a yes on the terminal. Return: 0 go on, else the exit status. */
-static int confirm(bool yes, const char *command, const char *what)
+int confirm(bool yes, const char *command, const char *what)
 {
 	struct error err = ERROR_INIT;
 	char answer[16];
@@ -35,10 +34,10 @@ static int confirm(bool yes, const char *command, const char *what)
 		err_hint(&err, "msb %s -y", command);
 		return usage_error(&err);
 	}
-	fprintf(stderr, "This removes %s. Go on? [y/N] ", what);
+	fprintf(stderr, "%s Go on? [y/N] ", what);
 	if (fgets(answer, sizeof(answer), stdin) && tolower((unsigned char)answer[0]) == 'y')
 		return 0;
-	fprintf(stderr, "Nothing was removed.\n");
+	fprintf(stderr, "Nothing was done.\n");
 	return 1;
 }
 
@@ -72,8 +71,8 @@ static int prune(const char *name, const char *summary, bool templates, int argc
 		return usage_error(&err);
 	}
 	status = confirm(yes, name,
-			 all ? "every cached image and what interrupted pulls left"
-			     : "layers that no image needs and what interrupted pulls left");
+			 all ? "This removes every cached image and what interrupted pulls left."
+			     : "This removes layers that no image needs and what interrupted pulls left.");
 	if (status)
 		return status;
 	if (engine_paths(&paths, ENGINE_WRITE, &err) < 0 || engine_prune(&paths, all, templates, &r, &err) < 0) {

@@ -221,7 +221,8 @@ int command_run(int argc, char **argv)
 	}
 	if (creation_spec(p.words[0], &spec, &how, &err) < 0 || set_detach_keys(o.detach_keys, &err) < 0)
 		return failed_status(&err);
-	if (engine_paths(&paths, ENGINE_WRITE, &err) < 0)
+	if (engine_paths(&paths, ENGINE_READ, &err) < 0 || creation_defaults(paths.home, &spec, &err) < 0 ||
+	    engine_paths(&paths, ENGINE_WRITE, &err) < 0)
 		return failed_status(&err);
 	engine_sweep(&paths);
 	spec.command = p.tail;

@@ -44,6 +44,9 @@ struct engine_paths {
 /** engine_use_agent() - The agent's initramfs (linked into the program). Once, at start; borrowed for ever. */
 void engine_use_agent(const void *initramfs, size_t size);
 
+/** engine_use_kernel() - The guest kernel unless MSB_LIBKRUNFW_PATH names one. Before engine_paths(); kept. */
+void engine_use_kernel(const char *path);
+
 enum engine_access {
 	ENGINE_READ,  /* nothing is made: a read-only or missing state folder will do */
 	ENGINE_WRITE, /* the state folder is made, and must be ours to write */
@@ -138,6 +141,7 @@ struct run_session {
 	bool orderly;		   /* a disk outlives the sandbox: its end takes the time of a shutdown */
 	bool nothing_to_run; /* no command and not interactive: nothing was started; exit status 0 after a warning */
 	bool exited;	     /* set by the caller when FRAME_EXITED arrived: finish need not ask why it ended */
+	int starter_fd;	     /* of a sandbox that was started for something else than a command */
 	bool started_for_it; /* a persistent sandbox that was started for this session */
 	struct identity supervisor; /* of a persistent sandbox */
 	char stage[32];		    /* where a failure happened: "image", "boot"... */

@@ -245,6 +245,8 @@ static int make(struct hold *h, struct run_spec *spec, const struct create_optio
 	place.dir_fd = h->dir;
 	place.lock_fd = h->lock;
 	rc = pin(h, spec, digest, err);
+	if (rc == 0)
+		rc = files_prepare(h->dir, spec, err);
 	spec->place = &place;
 	*s = (struct run_session){ .fd = -1, .control_fd = -1 };
 	if (rc == 0)

@@ -54,6 +54,13 @@ static void search_dir(const char *dir, const char *prefix, const char *suffix, 
 	closedir(d);
 }
 
+static const char *chosen_kernel;
+
+void engine_use_kernel(const char *path)
+{
+	chosen_kernel = path;
+}
+
 /** find_kernel() - See struct engine_paths. */
 static void find_kernel(struct engine_paths *out)
 {
@@ -62,7 +69,9 @@ static void find_kernel(struct engine_paths *out)
 	const char *home = getenv("HOME");
 	char dir[PATH_MAX];
 
-	if (given && *given) {
+	if (!given || !*given)
+		given = chosen_kernel;
+	if (given) {
 		snprintf(out->kernel, sizeof(out->kernel), "%s", given);
 		return;
 	}

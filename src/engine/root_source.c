@@ -170,6 +170,29 @@ static int add_managed(const struct root_disk *r, struct run_plan *plan, struct 
 	return 0;
 }
 
+/**
+ * plan_flat() - The image is copied to an empty disk, once: a sandbox that stays has its disk alone from then on. A copy
+ * that was broken off is begun again.
+ */
+static int plan_flat(const struct root_disk *r, struct run_plan *plan, struct error *err)
+{
+	struct monitor_config *m = &plan->spec.machine;
+
+	if (!plan->spec.persistent)
+		return add_managed(r, plan, err);
+	plan->spec.fills = faccessat(plan->dir_fd, SANDBOX_FILLED, F_OK, AT_SYMLINK_NOFOLLOW) < 0;
+	if (plan->spec.fills) {
+		if (unlinkat(plan->dir_fd, "disk.ext4", 0) < 0 && errno != ENOENT)
+			return err_set(err, err_from_errno(errno), errno, "make the disk anew");
+		return add_managed(r, plan, err);
+	}
+	for (size_t i = 0; i < m->disks[0].extent_count; i++)
+		fd_close(&plan->root[i].fd);
+	m->disk_count = 0;
+	plan->spec.boot.root = MSG_ROOT_DISK;
+	return add_managed(r, plan, err);
+}
+
 int root_source_plan(const struct run_spec *spec, struct image_store *store, struct run_plan *plan, struct error *err)
 {
 	struct monitor_config *m = &plan->spec.machine;
@@ -197,8 +220,9 @@ int root_source_plan(const struct run_spec *spec, struct image_store *store, str
 		boot->upper = MSG_UPPER_TMPFS;
 		return 0;
 	case ROOT_DISK_MANAGED:
-	case ROOT_DISK_FLAT:
 		return add_managed(r, plan, err);
+	case ROOT_DISK_FLAT:
+		return plan_flat(r, plan, err);
 	case ROOT_DISK_TMPFS:
 		boot->upper = MSG_UPPER_TMPFS;
 		boot->upper_bytes = r->size_mib << 20;

@@ -111,6 +111,25 @@ static void strings_from(struct msg_strings *to, const char *const *words, size_
 		to->item[to->count++] = words[i];
 }
 
+/** add_parents() - The folders that copies go to are made, as are those of --mkdir. */
+static int add_parents(const struct run_spec *spec, struct run_plan *plan, struct error *err)
+{
+	struct msg_strings *mkdirs = &plan->spec.boot.mkdirs;
+
+	for (size_t i = 0; i < spec->copy_count && mkdirs->count < MSG_STRINGS_MAX; i++) {
+		const char *target = spec->copies[i].target;
+		size_t n = (size_t)(strrchr(target, '/') - target);
+
+		if (n == 0)
+			continue;
+		plan->parents[i] = strndup(target, n);
+		if (!plan->parents[i])
+			return err_set(err, ERR_NO_MEMORY, 0, "out of memory");
+		mkdirs->item[mkdirs->count++] = plan->parents[i];
+	}
+	return 0;
+}
+
 /** plan_boot() - What the agent is told. */
 static int plan_boot(const struct run_spec *spec, struct run_plan *plan, struct error *err)
 {
@@ -137,6 +156,8 @@ static int plan_boot(const struct run_spec *spec, struct run_plan *plan, struct 
 	strings_from(&boot->init_env, spec->init_env, spec->init_env_count);
 	strings_from(&boot->mkdirs, spec->mkdirs, spec->mkdir_count);
 	strings_from(&boot->removes, spec->removes, spec->remove_count);
+	if (add_parents(spec, plan, err) < 0)
+		return -(int)err->code;
 	/* A disk image has a /tmp of its own. */
 	boot->tmp_bytes = !plan->image ? 0 : MIN(MAX(plan->spec.machine.memory_bytes / 4, MIB(1)), TMP_BYTES_MAX);
 	for (uint32_t i = 0; i < img->env.count; i++)
@@ -353,4 +374,6 @@ void run_plan_free(struct run_plan *plan)
 {
 	if (plan->image)
 		image_free(TAKE_PTR(plan->image));
+	for (size_t i = 0; i < COPIES_MAX; i++)
+		free(TAKE_PTR(plan->parents[i]));
 }

@@ -21,6 +21,7 @@ struct run_plan {
 	char directory[1300]; /* sandboxes/NAME */
 	char name[SANDBOX_NAME_MAX + 1];
 	char term[128];
+	char *parents[COPIES_MAX]; /* owned; of copies */
 };
 
 /** run_plan_find_image() - In the store, pulled before where the policy asks for it; by its digest when there is one.
@@ -35,6 +36,9 @@ int run_plan_launch(struct run_plan *plan, struct run_session *out, struct error
 void run_plan_release(struct run_plan *plan);
 /** run_plan_free() - Free what exec and spec point to. */
 void run_plan_free(struct run_plan *plan);
+
+/** files_prepare() - Write a new sandbox's scripts and copies into its directory, where the supervisor finds them. */
+int files_prepare(int dir_fd, const struct run_spec *spec, struct error *err);
 
 /** root_source_check() - Can this path be a root? Looks at its name and kind only. *qcow2: else raw. */
 int root_source_check(const char *path, bool *qcow2, struct error *err);

@@ -312,16 +312,18 @@ static int make_exec(const struct run_spec *s, const struct image *img, const st
 	out->nothing_to_run = e->argv.count == 0;
 	if (rc == 0 && e->argv.count && !e->argv.item[0][0])
 		rc = err_set(err, ERR_USAGE, 0, "the program name is empty");
-	for (size_t i = 0; rc == 0 && i < spec->env_count; i++) {
-		if (e->env.count == MSG_STRINGS_MAX)
-			return err_set(err, ERR_LIMIT, 0, "more than %d environment variables", MSG_STRINGS_MAX);
+	/* The guest has the sandbox's since its boot, but for what was modified meanwhile. */
+	if (s->env_count + spec->env_count >= MSG_STRINGS_MAX)
+		return err_set(err, ERR_LIMIT, 0, "more than %d environment variables", MSG_STRINGS_MAX);
+	for (size_t i = 0; i < s->env_count; i++)
+		e->env.item[e->env.count++] = s->env[i];
+	for (size_t i = 0; i < spec->env_count; i++)
 		e->env.item[e->env.count++] = spec->env[i];
-	}
 	if (spec->tty && e->env.count < MSG_STRINGS_MAX) {
 		snprintf(term, sizeof(term), "TERM=%s", spec->term ? spec->term : "xterm");
 		e->env.item[e->env.count++] = term;
 	}
-	e->cwd = spec->workdir;
+	e->cwd = spec->workdir ? spec->workdir : s->workdir;
 	e->user = spec->user;
 	e->tty = spec->tty;
 	e->stdin_open = spec->stdin_open;
@@ -381,6 +383,24 @@ static int connect_running(const struct engine_paths *paths, int home, const cha
 	}
 }
 
+int use_open(const struct engine_paths *paths, const char *name, int cancel_fd, struct run_session *out,
+	     struct error *err)
+{
+	struct started made = { .starter_fd = -1 };
+	struct sandbox_record r = { .image = NULL };
+	_cleanup_fd_ int home = use_home(paths, err);
+	int rc = home;
+
+	*out = (struct run_session){ .fd = -1, .control_fd = -1, .starter_fd = -1 };
+	snprintf(out->name, sizeof(out->name), "%s", name);
+	if (rc >= 0)
+		rc = out->fd = connect_running(paths, home, name, &made, cancel_fd, &r, out, err);
+	out->supervisor = r.supervisor;
+	out->starter_fd = made.starter_fd;
+	sandbox_record_clear(&r);
+	return MIN(rc, 0);
+}
+
 int engine_exec(const struct engine_paths *paths, const char *name, const struct exec_spec *spec, struct started *made,
 		int cancel_fd, struct run_session *out, struct error *err)
 {
@@ -393,7 +413,7 @@ int engine_exec(const struct engine_paths *paths, const char *name, const struct
 	_cleanup_fd_ int home = -1;
 	int rc = 0;
 
-	*out = (struct run_session){ .fd = -1, .control_fd = -1, .started_for_it = made != NULL };
+	*out = (struct run_session){ .fd = -1, .control_fd = -1, .starter_fd = -1, .started_for_it = made != NULL };
 	snprintf(out->name, sizeof(out->name), "%s", name);
 	snprintf(out->stage, sizeof(out->stage), "exec");
 	if (!exec)
@@ -457,6 +477,7 @@ int engine_exec_finish(const struct engine_paths *paths, struct run_session *s, 
 	int rc = 0;
 
 	fd_close(&s->fd);
+	fd_close(&s->starter_fd);
 	if (s->started_for_it && !in_use(paths, s->name))
 		use_wait_gone(&s->supervisor, STOPPED_MS);
 	if (s->exited || s->nothing_to_run)

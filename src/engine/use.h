@@ -17,6 +17,10 @@ int use_connect(int home_fd, const struct sandbox_record *r, struct error *err);
 /** use_ask() - One frame, and its answer of the type that is wanted (in `answer`, which f points into). */
 int use_ask(int fd, uint16_t type, const struct buf *body, uint16_t want, int limit_ms, struct buf *answer,
 	    struct frame *f, struct error *err);
+/** use_open() - A connection for a session in a sandbox, which is started for it when it does not run; end with
+ * engine_exec_finish(). */
+int use_open(const struct engine_paths *paths, const char *name, int cancel_fd, struct run_session *out,
+	     struct error *err);
 /** use_wait_gone() - Until this process has ended. */
 void use_wait_gone(const struct identity *who, int limit_ms);
 

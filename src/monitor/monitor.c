@@ -339,7 +339,7 @@ int monitor_main(const struct monitor_config *cfg)
 	int rc;
 
 	m.cfg = cfg;
-	log_setup(LOG_WARN, cfg->log_fd, NULL);
+	log_setup(log_level(), cfg->log_fd, NULL);
 	prctl(PR_SET_NAME, "msb-monitor");
 	timeline_mark("monitor");
 	/* The lifeline (supervisor_fd) ends us in any case; this is quicker when the loop is busy. */

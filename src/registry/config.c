@@ -1,123 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "registry/config.h"
 
-#include <fcntl.h>
-#include <jansson.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/fd.h"
-#include "base/nearest.h"
+#include "base/macros.h"
 #include "registry/parse.h"
 
-#define CONFIG_BYTES_MAX MIB(1)
-
 struct config {
-	char path[4096];
+	char path[CONFIG_PATH_MAX];
 	json_t *root, *registries, *hosts;
 };
 
-/** warn_unknown() - Say which members of an object mean nothing. */
-static void warn_unknown(const struct config *config, const char *where, json_t *o, const char *const *known,
-			 size_t count)
+/** check_hosts() - Names of hosts are names. */
+static int check_hosts(const struct config *config, struct error *err)
 {
-	const char *key;
-	json_t *value;
-
-	json_object_foreach(o, key, value)
-	{
-		const char *near = nearest(key, known, count);
-
-		if (near && strcmp(near, key) == 0)
-			continue;
-		fprintf(stderr, "warning: %s: %s.%.64s means nothing%s%s%s\n", config->path, where, key,
-			near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
-	}
-}
-
-/** wrong() - A member is not what it must be. */
-static int wrong(const struct config *config, const char *where, const char *key, const char *must, struct error *err)
-{
-	return err_set(err, ERR_INVALID, 0, "%s: %s.%s must be %s", config->path, where, key, must);
-}
-
-/** is_string_list() - An array of at most CONFIG_LIST_MAX strings, or absent. */
-static bool is_string_list(const json_t *list)
-{
-	const json_t *item;
-	size_t i;
-
-	if (!list)
-		return true;
-	if (!json_is_array(list) || json_array_size(list) > CONFIG_LIST_MAX)
-		return false;
-	json_array_foreach(list, i, item) if (!json_is_string(item)) return false;
-	return true;
-}
-
-/** check_auth() - Types and keys of one auth entry. */
-static int check_auth(const struct config *config, const char *where, json_t *auth, struct error *err)
-{
-	static const char *const known[] = { "username", "store", "password_env", "secret_name" };
-	char place[400];
-
-	if (!auth)
-		return 0;
-	if (!json_is_object(auth))
-		return wrong(config, where, "auth", "an object", err);
-	snprintf(place, sizeof(place), "%s.auth", where);
-	warn_unknown(config, place, auth, known, ARRAY_LEN(known));
-	for (size_t i = 0; i < ARRAY_LEN(known); i++) {
-		const json_t *v = json_object_get(auth, known[i]);
-
-		if (v && !json_is_string(v))
-			return wrong(config, place, known[i], "a string", err);
-	}
-	if (json_object_get(auth, "store") && strcmp(json_string_value(json_object_get(auth, "store")), "keyring") != 0)
-		return wrong(config, place, "store", "\"keyring\" (what msb registry login has stored)", err);
-	return 0;
-}
-
-/** check() - All types and keys, so that reading needs no more of it. */
-static int check(struct config *config, struct error *err)
-{
-	static const char *const known[] = { "ca_certs", "hosts" };
-	static const char *const host_known[] = { "auth", "insecure", "mirrors" };
 	const char *host;
 	json_t *entry;
 
-	if (!json_is_object(config->root))
-		return err_set(err, ERR_INVALID, 0, "%s: must be an object: { ... }", config->path);
-	config->registries = json_object_get(config->root, "registries");
-	if (!config->registries)
-		return 0;
-	if (!json_is_object(config->registries))
-		return err_set(err, ERR_INVALID, 0, "%s: registries must be an object", config->path);
-	warn_unknown(config, "registries", config->registries, known, ARRAY_LEN(known));
-	if (!is_string_list(json_object_get(config->registries, "ca_certs")))
-		return wrong(config, "registries", "ca_certs", "a list of at most 16 paths", err);
-	config->hosts = json_object_get(config->registries, "hosts");
-	if (config->hosts && !json_is_object(config->hosts))
-		return wrong(config, "registries", "hosts", "an object", err);
 	json_object_foreach(config->hosts, host, entry)
 	{
-		const json_t *insecure = json_object_get(entry, "insecure");
-		char where[300], name[256];
+		char name[256];
 
-		snprintf(where, sizeof(where), "registries.hosts.%.256s", host);
 		if (!host_canonical(host, name))
 			return err_set(err, ERR_INVALID, 0, "%s: registries.hosts: \"%.200s\" is no host name",
 				       config->path, host);
-		if (!json_is_object(entry))
-			return err_set(err, ERR_INVALID, 0, "%s: %s must be an object", config->path, where);
-		warn_unknown(config, where, entry, host_known, ARRAY_LEN(host_known));
-		if (insecure && !json_is_boolean(insecure))
-			return wrong(config, where, "insecure", "true or false", err);
-		if (!is_string_list(json_object_get(entry, "mirrors")))
-			return wrong(config, where, "mirrors", "a list of at most 16 URLs", err);
-		if (check_auth(config, where, json_object_get(entry, "auth"), err) < 0)
-			return -(int)err->code;
 	}
 	return 0;
 }
@@ -125,30 +32,15 @@ static int check(struct config *config, struct error *err)
 struct config *config_load(const char *home, struct error *err)
 {
 	struct config *config = calloc(1, sizeof(*config));
-	struct buf raw = BUF_INIT(CONFIG_BYTES_MAX);
-	const char *named = getenv("MSB_CONFIG_PATH");
-	json_error_t where;
-	int rc;
 
 	if (!config) {
 		err_set(err, ERR_NO_MEMORY, 0, "out of memory");
 		return NULL;
 	}
-	snprintf(config->path, sizeof(config->path), "%s%s", named && *named ? named : home,
-		 named && *named ? "" : "/config.json");
-	rc = file_read(AT_FDCWD, config->path, CONFIG_BYTES_MAX, &raw, err);
-	if (rc == -ERR_NOT_FOUND && !(named && *named)) {
-		err_clear(err);
-		rc = 0;
-	} else if (rc == 0) {
-		config->root = json_loadb((const char *)raw.data, raw.len, JSON_REJECT_DUPLICATES, &where);
-		if (config->root)
-			rc = check(config, err);
-		else
-			rc = err_set(err, ERR_INVALID, 0, "%s, line %d: %s", config->path, where.line, where.text);
-	}
-	buf_free(&raw);
-	if (rc == 0)
+	config->root = config_file_load(home, CONFIG_REGISTRIES, config->path, err);
+	config->registries = json_object_get(config->root, "registries");
+	config->hosts = json_object_get(config->registries, "hosts");
+	if (config->root && check_hosts(config, err) == 0)
 		return config;
 	if (err->code == ERR_INVALID)
 		err_hint(err, "correct that file; MSB_CONFIG_PATH can name another");

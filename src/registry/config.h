@@ -7,8 +7,7 @@
 #include <stddef.h>
 
 #include "base/error.h"
-
-#define CONFIG_LIST_MAX 16 /* mirrors of a host, CA files */
+#include "config/config_file.h"
 
 struct config;
 
@@ -32,8 +31,7 @@ struct config_host {
 };
 
 /**
- * config_load() - MSB_CONFIG_PATH, or config.json in @home; a missing file is an empty one. Unknown keys are warned of
- * on stderr, with the nearest known one. Return: owned, or NULL (bad JSON: the error names the line).
+ * config_load() - The part registries of config_file_load(). Return: owned, or NULL.
  */
 struct config *config_load(const char *home, struct error *err);
 void config_free(struct config *config);

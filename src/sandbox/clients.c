@@ -364,6 +364,7 @@ static void own_frame(struct client *c, const struct frame *f)
 				       failed.text ? failed.text : "the guest could not be prepared");
 		break;
 	case FRAME_DONE:
+		c->done = true;
 		if (!clients_own_files(s) && !clients_own_command(s))
 			supervisor_running(s);
 		break;
@@ -439,9 +440,9 @@ static void on_guest(void *arg, uint32_t events)
 		done += used;
 	}
 	buf_consume(&c->from_guest, done);
-	if (n <= 0) {
+	if (n <= 0 || c->done) {
 		guest_gone(c);
-		if (own && s->phase < RUNNING)
+		if (own && !c->done && s->phase < RUNNING)
 			supervisor_end(s, SANDBOX_CRASHED, MSG_FAIL_OTHER, 0, "the guest agent ended the session");
 	}
 	update(c);

@@ -10,6 +10,7 @@
 #include "proto/message.h"
 
 #define SANDBOX_FILE "sandbox.json" /* in its directory: this is a persistent sandbox, configured so */
+#define SANDBOX_FILLED "filled" /* in its directory: a flat root disk has all of the image */
 #define SANDBOX_BOOT_TIMEOUT_S 180
 #define SANDBOX_FILL_TIMEOUT_S 1800 /* instead, where the agent copies the image to a flat root disk */
 #define SANDBOX_STOP_GRACE_S 10	    /* an orderly end: until the guest is off */
@@ -28,6 +29,7 @@ struct sandbox_spec {
 	bool on_use;			 /* ends with the last session that somebody watches */
 	bool remove_at_end;		 /* detached, without a name of the user's */
 	const struct msg_exec *workload; /* its own command, with which it ends; NULL: none */
+	bool fills;			 /* the image is copied to the disk: SANDBOX_FILLED is made when that is done */
 	int dir_fd, home_fd;		 /* sandboxes/NAME, MSB_HOME */
 	int64_t idle_ns, max_ns;	 /* 0: no limit */
 };

@@ -204,6 +204,13 @@ static void on_ready(struct supervisor *s, const struct frame *f)
 		join_session(s);
 		return;
 	}
+	if (s->spec->fills) {
+		int fd = openat(s->spec->dir_fd, SANDBOX_FILLED, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+		if (fd < 0)
+			log_warn(LOG_SANDBOX, "the disk is filled again at the next start: %s", strerror(errno));
+		fd_close(&fd);
+	}
 	s->phase = PREPARING;
 	lifetimes_start(&s->life, clock_monotonic_ns(), clock_ns(CLOCK_BOOTTIME));
 	if (!clients_own_files(s) && !clients_own_command(s))
@@ -637,7 +644,7 @@ int supervisor_main(struct sandbox_spec *spec, int client_fd, int session_fd)
 				 .end_state = SANDBOX_CRASHED,
 				 .in = BUF_INIT(CONTROL_BUFFER_MAX),
 				 .out = BUF_INIT(FRAME_HEADER_SIZE + FRAME_BODY_MAX) };
-	log_setup(LOG_WARN, spec->machine.log_fd, spec->name);
+	log_setup(log_level(), spec->machine.log_fd, spec->name);
 	detach();
 	timeline_mark("supervisor");
 	identity_of(getpid(), &s.self);

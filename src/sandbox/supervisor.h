@@ -105,6 +105,7 @@ struct client {
 	int guest, guest_source; /* to the agent */
 	int feed;		 /* file of frames for the agent, of our own transfer; -1 */
 	bool workload;		 /* the sandbox's own command: it ends with it */
+	bool done;		 /* our own transfer has its answer */
 	bool ended;		 /* nothing more will come: close when `out` is written */
 	bool terminal;		 /* one stream of output */
 	struct buf in, to_guest, from_guest, out;

@@ -46,4 +46,5 @@ def main():
           f"at most {sys.argv[2]}")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -99,7 +99,10 @@ def home(tmp_path_factory, archive):
     msb = Msb(path)
     done = msb("load", "-i", str(archive), "-t", IMAGE)
     assert done.returncode == 0, done.stderr
-    assert msb.run("true").returncode == 0  # fills the template and the probe's verdict
+    # What a first run makes and leaves: the templates, the probe's verdict, the list of sandboxes.
+    for options in ([], ["--name", "first"]):
+        assert msb.run("true", options=options).returncode == 0
+    assert msb("rm", "first").returncode == 0
     return path
 
 

@@ -122,7 +122,7 @@ class DebianRegistry:
             assert line, f"docker-registry ended: {said.decode()}"
         self.port = int(m.group(1))
         self.host = f"127.0.0.1:{self.port}"
-        self.drain = threading.Thread(target=shutil.copyfileobj, args=(self.process.stderr, self.log), daemon=True)
+        self.drain = threading.Thread(target=self._keep_log, daemon=True)
         self.drain.start()
         return self
 
@@ -132,6 +132,11 @@ class DebianRegistry:
         self.drain.join(20)
         self.process.stderr.close()
         self.log.close()
+
+    def _keep_log(self):
+        for line in self.process.stderr:
+            self.log.write(line)
+            self.log.flush()
 
     def _request(self, method, path, body=None, headers=()):
         scheme = "https" if self.tls else "http"

@@ -25,18 +25,22 @@ CASES = [  # what is typed before TAB, what the line is then
     ("msb load -i ./archive-o", "msb load -i ./archive-of-mine.tar "), ("msb load --input=./arch", "msb load --input=./archive-of-mine.tar "),
     ("msb run -m 1G ./archive", "msb run -m 1G ./archive-of-mine.tar "), ("msb completion f", "msb completion fish "),
     ("msb registry log", "msb registry log"),  # login and logout
+    ("msb exec kept-o", "msb exec kept-one "), ("msb stop --time 3 kept", "msb stop --time 3 kept-one "),
+    ("msb run --security r", "msb run --security restricted "),
 ]
 
 
 @pytest.fixture
 def there(msb, tmp_path):
-    """A folder with one file, and msb on PATH."""
+    """A folder with one file, msb on PATH, one sandbox."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/msb").symlink_to(MSB)
     (tmp_path / "here").mkdir()
     (tmp_path / "here/archive-of-mine.tar").touch()
     env = dict(msb.env, PATH=f"{tmp_path / 'bin'}:{os.environ['PATH']}", HOME=str(tmp_path), TERM="dumb")
-    return tmp_path / "here", env
+    assert msb("create", "--name", "kept-one", IMAGE).returncode == 0
+    yield tmp_path / "here", env
+    assert msb("rm", "-f", "kept-one").returncode == 0
 
 
 class Terminal:

@@ -169,3 +169,17 @@ def test_it_runs(msb):
     finally:
         assert msb("uninstall", "busybox").returncode == 0
         (msb.home / "bin").rmdir()
+
+
+def test_a_kept_one_keeps_its_files(msb):
+    """Without --tmp both calls are in the same sandbox, which stays when the command goes."""
+    assert msb("install", "-q", "-n", "kept", IMAGE, "--", "sh", "-c").returncode == 0
+    path = msb.home / "bin/kept"
+    try:
+        for command, wanted in (("echo first > /file", b""), ("cat /file", b"first\n")):
+            done = subprocess.run([path, command], env=msb.env, stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+            assert (done.returncode, done.stdout) == (0, wanted), done
+        assert msb("uninstall", "kept").returncode == 0 and msb("ls", "-q").stdout == b"kept\n"
+    finally:
+        msb("rm", "-f", "kept")
+        (msb.home / "bin").rmdir()

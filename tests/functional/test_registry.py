@@ -544,8 +544,8 @@ def test_config_bad(home):
         pass
     assert serve.status == 0
     assert serve.stderr.splitlines() == [
-        f"warning: {home}/config.json: registries.ca_cert means nothing; did you mean ca_certs?",
-        f"warning: {home}/config.json: registries.hosts.a.example.insecur means nothing; did you mean insecure?"]
+        f"warn: {home}/config.json: registries.ca_cert means nothing; did you mean ca_certs?",
+        f"warn: {home}/config.json: registries.hosts.a.example.insecur means nothing; did you mean insecure?"]
 
 
 # ---- the process --------------------------------------------------------------------------------------------------

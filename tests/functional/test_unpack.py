@@ -144,6 +144,7 @@ def test_another_reader_extracts_the_same(msb, zoo, tmp_path):
     assert done.returncode == 0 and not re.search("(?i)error|corrupt", done.stdout + done.stderr), done
     extracted = listing.read(subprocess.run([zoo.folder / "lister", tmp_path / "tree"], check=True, capture_output=True, text=True).stdout)
     guest = list_in_guest(msb)
+    del guest[".msb"]  # the mount point of the sandbox's scripts
     assert listing.compare(extracted, guest, EXTRACTED) == []
     for path, e in extracted.items():
         assert int(e["mode"], 8) & 0o1777 == int(guest[path]["mode"], 8) & 0o1777, path

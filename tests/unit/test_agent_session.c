@@ -21,6 +21,9 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
+static char scripts[] = "/tmp/test-scripts-XXXXXX";
+#define AGENT_SCRIPTS scripts
+
 #include "agent/files.c"
 #include "agent/launch.c"
 #include "agent/places.c"
@@ -48,11 +51,18 @@ bool fail(struct failure *f, enum msg_failure kind, int sys_errno, const char *f
 	return false;
 }
 
+void handoff_reset_child(void)
+{
+}
+
 bool user_resolve(const char *spec, struct user *out, struct failure *f)
 {
 	*out = (struct user){ .home = "/here" };
 	return !spec || strcmp(spec, "nobody-such") != 0 || fail(f, MSG_FAIL_BAD_USER, 0, "no such user");
 }
+
+static bool stopping;
+static unsigned int oom_rises; /* how often the count of OOM kills rises when it is looked at */
 
 void stop_progress(void)
 {
@@ -60,12 +70,18 @@ void stop_progress(void)
 
 bool stop_active(void)
 {
-	return false;
+	return stopping;
 }
 
 uint64_t stats_oom_kills(void)
 {
-	return 0;
+	static uint64_t kills = 5;
+
+	if (oom_rises) {
+		oom_rises--;
+		kills++;
+	}
+	return kills;
 }
 
 /** on_children() - What the agent's main.c does. */
@@ -559,6 +575,122 @@ static void nonsense_closes(void **state)
 	failed(MSG_FAIL_BAD_ARGS, "bad request");
 }
 
+static void nothing_starts_while_stopping(void **state)
+{
+	static const enum frame_type copies[] = { FRAME_PUT, FRAME_GET };
+
+	(void)state;
+	need_root();
+	finish(state);
+	stopping = true;
+	begin(state);
+	run("true", NULL);
+	failed(MSG_FAIL_STOPPING, "shutting down");
+	for (size_t i = 0; i < ARRAY_LEN(copies); i++) {
+		finish(state);
+		begin(state);
+		tell(copies[i], NULL, 0);
+		failed(MSG_FAIL_STOPPING, "shutting down");
+	}
+	stopping = false;
+}
+
+static void restricted_sessions(void **state)
+{
+	(void)state;
+	need_root();
+	finish(state);
+	defaults.restricted = true;
+	begin(state);
+	run("grep", "-E", "^(CapBnd|CapEff|NoNewPrivs)", "/proc/self/status", NULL);
+	started();
+	exited(false, 0);
+	defaults.restricted = false;
+	assert_non_null(strstr(buf_cstr(&text[0]), "NoNewPrivs:\t1"));
+	for (const char *at = buf_cstr(&text[0]); (at = strstr(at, "Cap")); at++)
+		assert_false(strtoull(strchr(at, ':') + 1, NULL, 16) & 1ULL << CAP_SYS_ADMIN);
+}
+
+static void scripts_lead_path(void **state)
+{
+	(void)state;
+	need_root();
+	finish(state);
+	assert_non_null(mkdtemp(scripts));
+	begin(state);
+	request.env = (struct msg_strings){ 1, { "PATH=/usr/bin:/bin" } };
+	run("sh", "-c", "echo $PATH", NULL);
+	started();
+	exited(false, 0);
+	rmdir(scripts);
+	assert_int_equal(strncmp(buf_cstr(&text[0]), scripts, strlen(scripts)), 0);
+	assert_string_equal(buf_cstr(&text[0]) + strlen(scripts), ":/usr/bin:/bin\n");
+}
+
+/** oom_of() - What EXITED says of memory when the count rises so often and a shell does this. */
+static bool oom_of(void **state, unsigned int rises, const char *command)
+{
+	struct msg_exited m;
+	struct frame f;
+
+	finish(state);
+	oom_rises = rises; /* the first rise comes before the command */
+	begin(state);
+	oom_rises = 0;
+	run("sh", "-c", command, NULL);
+	started();
+	f = next();
+	assert_int_equal(f.type, FRAME_EXITED);
+	assert_true(msg_decode_exited(f.body, f.body_len, &m));
+	return m.oom;
+}
+
+static void memory_ran_out(void **state)
+{
+	(void)state;
+	need_root();
+	assert_true(oom_of(state, 2, "kill -9 $$"));
+	assert_true(oom_of(state, 2, "exit 137")); /* a shell's way to say that its child was killed */
+	assert_false(oom_of(state, 2, "exit 1"));
+	assert_false(oom_of(state, 2, "kill -15 $$"));
+	assert_false(oom_of(state, 1, "kill -9 $$"));
+}
+
+/** files_travel() - PUT on a session, GET on the next. */
+static void files_travel(void **state)
+{
+	struct msg_put put = { .path = "/tmp", .name = strrchr(scripts, '/') + 1 };
+	struct buf body = BUF_INIT(4096);
+	struct msg_entry e;
+	struct frame f;
+
+	(void)state;
+	need_root();
+	assert_true(msg_encode_put(&body, &put));
+	tell(FRAME_PUT, body.data, body.len);
+	body.len = 0;
+	assert_true(msg_encode_entry(&body, &(struct msg_entry){ .path = "", .mode = 0600, .size = 5 }));
+	tell(FRAME_ENTRY, body.data, body.len);
+	tell(FRAME_DATA, "hello", 5);
+	tell(FRAME_END, NULL, 0);
+	assert_int_equal(next().type, FRAME_DONE);
+	finish(state);
+	begin(state);
+	body.len = 0;
+	assert_true(msg_encode_get(&body, &(struct msg_get){ .path = scripts }));
+	tell(FRAME_GET, body.data, body.len);
+	f = next();
+	unlink(scripts);
+	assert_int_equal(f.type, FRAME_ENTRY);
+	assert_true(msg_decode_entry(f.body, f.body_len, &e));
+	assert_int_equal(e.size, 5);
+	f = next();
+	assert_int_equal(f.type, FRAME_DATA);
+	assert_memory_equal(f.body, "hello", 5);
+	assert_int_equal(next().type, FRAME_END);
+	buf_free(&body);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, begin, finish)
@@ -568,7 +700,8 @@ int main(void)
 		T(signals_reach_the_group),  T(terminal),		T(background_child_does_not_hold),
 		T(limits_apply),	     T(host_leaves),		T(host_leaves_behind_full_stdin),
 		T(signal_overtakes_full_stdin), T(more_than_the_window_closes),
-		T(nonsense_closes),
+		T(nonsense_closes),	     T(nothing_starts_while_stopping), T(restricted_sessions),
+		T(scripts_lead_path),	     T(memory_ran_out),		T(files_travel),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
