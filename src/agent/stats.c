@@ -12,7 +12,7 @@
 #include "agent/agent.h"
 #include "base/clock.h"
 
-#define FILE_MAX_BYTES 16384 /* what is looked for stands within */
+#define FILE_MAX_BYTES 8192 /* what is looked for stands within */
 #define USER_HZ 100	     /* of Linux on every machine we run on */
 
 /** read_text() - The beginning of a small file; a string. */

@@ -167,21 +167,50 @@ static size_t collect_options(const char *out[2 * ARGS_LIST_MAX + 8])
 	return n;
 }
 
-/** fetch() - The image is here, or is pulled. */
-static int fetch(const struct engine_paths *paths, const char *image, struct error *err)
+/**
+ * own_program() - An image that is named after its program is that program: python:3.12, whose CMD is python3, becomes
+ * a command to which arguments are typed, and not one that runs its arguments (contract 1.15, for all others).
+ */
+static void own_program(struct alias *a, const struct image *img)
 {
-	const struct pull_spec pull = { .reference = image, .quiet = o.quiet };
+	char name[ALIAS_NAME_MAX + 1];
+	const char *program;
+	size_t n;
+
+	if (a->command_count || img->entrypoint.count || img->cmd.count == 0)
+		return;
+	alias_name_of(a->image, name);
+	n = strlen(name);
+	program = strrchr(img->cmd.item[0], '/') ? strrchr(img->cmd.item[0], '/') + 1 : img->cmd.item[0];
+	if (strncmp(program, name, n) != 0 || program[n + strspn(program + n, "0123456789.")] != '\0')
+		return;
+	a->command = img->cmd.item;
+	a->command_count = img->cmd.count;
+}
+
+/** look() - Find the image in the store. *found: owned */
+static int look(const struct engine_paths *paths, const char *image, struct image **found, struct error *err)
+{
 	_cleanup_fd_ int home = open(paths->home, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct image_store *store = image_store_open(home, err);
-	struct image *found = NULL;
-	int rc = store ? image_store_find(store, image, &found, err) : -(int)err->code;
+	int rc = store ? image_store_find(store, image, found, err) : -(int)err->code;
 
-	image_free(found);
 	image_store_close(store);
+	return rc;
+}
+
+/** fetch() - The image is here, or is pulled unless that is not wanted. *found: owned, NULL when it is not here */
+static int fetch(const struct engine_paths *paths, const char *image, struct image **found, struct error *err)
+{
+	const struct pull_spec pull = { .reference = image, .quiet = o.quiet };
+	int rc = look(paths, image, found, err);
+
 	if (rc != -ERR_NOT_FOUND)
 		return rc;
 	err_clear(err);
-	return engine_pull(paths, &pull, err);
+	if (o.no_pull)
+		return 0;
+	return engine_pull(paths, &pull, err) < 0 ? -(int)err->code : look(paths, image, found, err);
 }
 
 /** say_paths() - How the shell finds the new command: whether bin is on PATH, and what else has its name. */
@@ -253,6 +282,7 @@ static int install(struct alias *a, struct error *err)
 	const char *options[2 * ARGS_LIST_MAX + 8], *given = getenv("MSB_HOME");
 	char bin[PATH_MAX], path[PATH_MAX], self[PATH_MAX];
 	struct engine_paths paths;
+	struct image *img = NULL; /* kept for the life of the process */
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 
 	if (n < 0)
@@ -264,8 +294,10 @@ static int install(struct alias *a, struct error *err)
 	snprintf(path, sizeof(path), "%s/%s", bin, a->name);
 	if (check_free(path, err) < 0)
 		return -(int)err->code;
-	if (!o.no_pull && !engine_image_is_path(a->image) && fetch(&paths, a->image, err) < 0)
+	if (!engine_image_is_path(a->image) && fetch(&paths, a->image, &img, err) < 0)
 		return -(int)err->code;
+	if (img)
+		own_program(a, img);
 	a->msb = self;
 	a->home = given && *given ? paths.home : NULL;
 	a->options = options;

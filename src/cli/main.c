@@ -37,6 +37,7 @@ static const struct entry {
 	{ "ls", "list sandboxes", SANDBOXES, command_ls },
 	{ "ps", "show running sandboxes", SANDBOXES, command_ps },
 	{ "inspect", "show how a sandbox is configured", SANDBOXES, command_inspect },
+	{ "logs", "show what its commands wrote", SANDBOXES, command_logs },
 	{ "modify", "change how a sandbox is configured", SANDBOXES, command_modify },
 	{ "cp", "copy files between host and sandbox", SANDBOXES, command_cp },
 	{ "ping", "ask whether a sandbox answers", SANDBOXES, command_ping },
@@ -82,7 +83,7 @@ static const struct entry {
 
 /* Known, not there yet: a clear answer instead of a wrong guess. */
 static const char *const later[] = {
-	"metrics", "logs", "volume", "vol", "snapshot", "snap", "ssh", "update",
+	"metrics", "volume", "vol", "snapshot", "snap", "ssh", "update",
 	"upgrade", "context", "ctx", "build", "push",
 };
 

@@ -311,5 +311,7 @@ json_t *config_file_load(const char *home, enum config_part part, char path[CONF
 			err_set(err, ERR_NO_MEMORY, 0, "out of memory");
 	}
 	buf_free(&raw);
+	if (!root && err->code == ERR_INVALID)
+		err_hint(err, "correct that file; MSB_CONFIG_PATH can name another");
 	return root;
 }

@@ -171,8 +171,8 @@ static int add_managed(const struct root_disk *r, struct run_plan *plan, struct 
 }
 
 /**
- * plan_flat() - The image is copied to an empty disk, once: a sandbox that stays has its disk alone from then on. A copy
- * that was broken off is begun again.
+ * plan_flat() - The image is copied to an empty disk, once: a sandbox that stays has its disk alone from then on. A
+ * copy that was broken off is begun again.
  */
 static int plan_flat(const struct root_disk *r, struct run_plan *plan, struct error *err)
 {

@@ -215,6 +215,31 @@ static void get_mounts(struct reader *r, struct msg_boot *m)
 	}
 }
 
+/** clear_field() - Nothing. Of lists only the count: the rest is large and need not be touched. */
+static void clear_field(const struct field *f, void *m)
+{
+	char *at = (char *)m + f->offset;
+
+	switch (f->kind) {
+	case FIELD_UINT:
+		*(uint64_t *)(void *)at = 0;
+		break;
+	case FIELD_BOOL:
+		*(bool *)(void *)at = false;
+		break;
+	case FIELD_STRING:
+		*(const char **)(void *)at = NULL;
+		break;
+	case FIELD_STRINGS:
+		((struct msg_strings *)(void *)at)->count = 0;
+		break;
+	case FIELD_RLIMITS:
+	case FIELD_MOUNTS:
+		*(uint32_t *)(void *)at = 0;
+		break;
+	}
+}
+
 /** get_field() - One value into its place. */
 static void get_field(struct reader *r, const struct field *f, void *m)
 {
@@ -248,12 +273,13 @@ static void get_field(struct reader *r, const struct field *f, void *m)
 }
 
 /** decode() - Exactly one map over the whole input; keys ascend, so that none comes twice. */
-static bool decode(const uint8_t *p, size_t n, const struct field *fields, size_t count, void *m, size_t size)
+static bool decode(const uint8_t *p, size_t n, const struct field *fields, size_t count, void *m)
 {
 	struct reader r = reader_init(p, n);
 	uint64_t pairs = cbor_head(&r, CBOR_MAP), last = 0;
 
-	memset(m, 0, size);
+	for (size_t i = 0; i < count; i++)
+		clear_field(&fields[i], m);
 	for (uint64_t i = 0; i < pairs && !r.failed; i++) {
 		uint64_t key = cbor_head(&r, CBOR_UINT);
 		size_t j;
@@ -277,7 +303,7 @@ static bool decode(const uint8_t *p, size_t n, const struct field *fields, size_
 	}                                                                                                              \
 	bool msg_decode_##name(const uint8_t *p, size_t n, struct msg_##name *m)                                       \
 	{                                                                                                              \
-		return decode(p, n, name##_fields, ARRAY_LEN(name##_fields), m, sizeof(*m));                           \
+		return decode(p, n, name##_fields, ARRAY_LEN(name##_fields), m);                                       \
 	}
 
 MESSAGE(hello)

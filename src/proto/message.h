@@ -190,7 +190,7 @@ bool msg_encode_get(struct buf *out, const struct msg_get *m);
 bool msg_encode_entry(struct buf *out, const struct msg_entry *m);
 bool msg_encode_done(struct buf *out, const struct msg_done *m);
 
-/* Decoders fill *m (zeroed first) from a whole body; false when it is not exactly one valid message. */
+/* Decoders fill *m from a whole body (what is absent: zero, NULL, no entries); false: it is not one valid message. */
 bool msg_decode_hello(const uint8_t *p, size_t n, struct msg_hello *m);
 bool msg_decode_boot(const uint8_t *p, size_t n, struct msg_boot *m);
 bool msg_decode_ready(const uint8_t *p, size_t n, struct msg_ready *m);

@@ -12,11 +12,10 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "sandbox/output_entry.h"
 
 #define OUTPUT_LOG_MAX (10u << 20)
 #define OUTPUT_LOGS_KEPT 3
-
-enum output_source { OUTPUT_STDOUT, OUTPUT_STDERR, OUTPUT_PTY, OUTPUT_SYSTEM };
 
 struct output_log;
 

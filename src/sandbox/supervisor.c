@@ -36,6 +36,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/timeline.h"
+#include "sandbox/boot_error.h"
 
 #define MONITOR_END_MS 1000	       /* after that by force */
 #define CONTROL_BUFFER_MAX (64 * 1024) /* the agent's messages on the control connection are small */
@@ -56,6 +57,26 @@ static void record(struct supervisor *s, enum sandbox_state state, const char *r
 	state_close(db);
 }
 
+/** keep_boot_error() - For `msb logs`, where a sandbox stays that did not boot. */
+static void keep_boot_error(const struct supervisor *s, enum msg_failure kind, int sys_errno, const char *text)
+{
+	static const char *const stages[MSG_FAIL_COUNT] = {
+		[MSG_FAIL_NOT_FOUND] = "config",  [MSG_FAIL_NOT_EXECUTABLE] = "config",
+		[MSG_FAIL_BAD_CWD] = "config",	  [MSG_FAIL_BAD_USER] = "config",
+		[MSG_FAIL_BAD_ARGS] = "config",	  [MSG_FAIL_RLIMIT] = "config",
+		[MSG_FAIL_NO_MEMORY] = "config",  [MSG_FAIL_MOUNT] = "mount",
+		[MSG_FAIL_DISK] = "mount",
+	};
+	const char *stage = s->phase == BOOTING ? "build_vm" : stages[kind] ? stages[kind] : "other";
+	struct boot_error e = { .time_ns = clock_realtime_ns(), .sys_errno = sys_errno };
+	struct error err = ERROR_INIT;
+
+	snprintf(e.stage, sizeof(e.stage), "%s", stage);
+	snprintf(e.message, sizeof(e.message), "%s", text);
+	if (boot_error_write(s->spec->dir_fd, &e, &err) < 0)
+		log_warn(LOG_SANDBOX, "%s", err.text);
+}
+
 void supervisor_end(struct supervisor *s, enum sandbox_state state, enum msg_failure kind, int sys_errno,
 		    const char *text)
 {
@@ -64,6 +85,8 @@ void supervisor_end(struct supervisor *s, enum sandbox_state state, enum msg_fai
 	struct msg_failed m = { .kind = (uint64_t)kind, .sys_errno = (uint64_t)sys_errno, .text = some };
 
 	snprintf(some, sizeof(some), "%s", text);
+	if (s->spec->persistent && s->phase < RUNNING && state == SANDBOX_CRASHED && !s->reported)
+		keep_boot_error(s, kind, sys_errno, some);
 	if (s->phase != DRAINING || !s->end_reason[0]) {
 		s->end_state = state;
 		snprintf(s->end_reason, sizeof(s->end_reason), "%s", some);
@@ -166,6 +189,7 @@ void supervisor_running(struct supervisor *s)
 		return;
 	s->phase = RUNNING;
 	loop_remove(s->loop, &s->boot_timer);
+	unlinkat(s->spec->dir_fd, BOOT_ERROR_FILE, 0);
 	record(s, SANDBOX_RUNNING, "");
 	output_log_write(s->log, OUTPUT_SYSTEM, 0, "sandbox started\n", 16);
 	lifetimes_touch(&s->life, clock_monotonic_ns());

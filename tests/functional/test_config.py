@@ -113,3 +113,18 @@ def test_errors(msb, config, text, said):
     done = msb.run("true")
     lines = done.stderr.decode().splitlines()
     assert done.returncode == 125 and lines[0].startswith("error:") and str(path) in lines[0] and said in lines[0], lines
+
+
+def test_kept_sandboxes_too(msb, config):
+    """create has the defaults; on another use they are no options that somebody gave. A wrong file stops a start, not a stop."""
+    path = config({"sandbox_defaults": {"cpus": 2, "workdir": "/etc"}})
+    assert msb("create", "--name", "c", IMAGE).returncode == 0
+    try:
+        done = msb("run", "--name", "c", IMAGE, "--", "sh", "-c", "nproc; pwd")
+        assert (done.stdout, done.stderr) == (b"2\n/etc\n", b"")
+        path.write_text("[")
+        assert msb("stop", "c").returncode == 0
+        done = msb("start", "c")
+        assert done.returncode == 1 and str(path).encode() in done.stderr
+    finally:
+        assert msb("rm", "-f", "c").returncode == 0

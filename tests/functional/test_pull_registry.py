@@ -479,7 +479,7 @@ def test_configuration(msb, peer):
     correct = "→ correct that file; MSB_CONFIG_PATH can name another"
     for text, said in (("{\n", [f"error: {path}, line 2: string or '}}' expected near end of file", correct]),
                        ({"hosts": {peer.host: {"insecure": "yes"}}},
-                        [f"error: {path}: registries.hosts.{peer.host}.insecure must be true or false", correct]),
+                        [f"error: {path}: registries.hosts.{peer.host}.insecure must be true or false, not \"yes\"", correct]),
                        ({"hosts": {peer.host: {"mirrors": ["ftp://mirror.example"]}}},
                         [f'error: {path}: "ftp://mirror.example" is no URL of a registry',
                          "→ expected host[:port], or http(s)://host[:port]/path for a mirror"])):
