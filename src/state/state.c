@@ -49,6 +49,13 @@ static int fail(struct state *s, const char *what, struct error *err)
 	case SQLITE_BUSY:
 		return err_set(err, ERR_TIMEOUT, 0, "%s: the database is in use for longer than %d s", what,
 			       BUSY_MS / 1000);
+	case SQLITE_CANTOPEN:
+		if (sys != ENOENT && sys != 0)
+			return err_set(err, err_from_errno(sys), sys, "%s: open the database db/msb.db in MSB_HOME",
+				       what);
+		/* Its journal: SQLite's second attempt, without making it, has hidden why it could not be made. */
+		err_set(err, ERR_SYSTEM, 0, "%s: no file can be made in db in MSB_HOME", what);
+		return err_hint(err, "is the disk full? df -h; else see who may write there: ls -ld");
 	case SQLITE_FULL:
 		return err_set(err, err_from_errno(ENOSPC), ENOSPC, "%s", what);
 	case SQLITE_NOMEM:
