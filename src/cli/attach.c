@@ -16,7 +16,6 @@
 #include <sys/ioctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <termios.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -47,32 +46,6 @@ struct pump {
 #define DETACH_KEYS_MAX 8
 static uint8_t detach_keys[DETACH_KEYS_MAX];
 static size_t detach_count;
-
-static struct termios saved_terminal;
-static bool terminal_raw;
-
-/** terminal_restore() - Also called through atexit. */
-static void terminal_restore(void)
-{
-	if (terminal_raw)
-		tcsetattr(STDIN_FILENO, TCSADRAIN, &saved_terminal);
-	terminal_raw = false;
-}
-
-/** terminal_make_raw() - Keys go to the guest as bytes. */
-static void terminal_make_raw(void)
-{
-	struct termios raw;
-
-	if (tcgetattr(STDIN_FILENO, &saved_terminal) < 0)
-		return;
-	raw = saved_terminal;
-	cfmakeraw(&raw);
-	if (tcsetattr(STDIN_FILENO, TCSADRAIN, &raw) == 0) {
-		terminal_raw = true;
-		atexit(terminal_restore);
-	}
-}
 
 /** queue() - A structured frame towards the guest. */
 static void queue_body(struct pump *p, enum frame_type type, struct buf *body)

@@ -9,6 +9,7 @@
 #include "cli/creation.h"
 #include "confine/confine.h"
 #include "engine/kernel_file.h"
+#include "engine/lifecycle.h"
 #include "hypervisor/hypervisor.h"
 
 /** row() - One finding. */
@@ -145,6 +146,10 @@ int command_doctor(int argc, char **argv)
 	else
 		row("✗", "state folder", err.text, err.hint);
 	ok &= home_ok;
+	if (home_ok && engine_check(&paths, &err) < 0) {
+		row("✗", "list of sandboxes", err.text, err.hint);
+		ok = false;
+	}
 	if (err_settings.code)
 		row("✗", "config.json", err_settings.text, err_settings.hint);
 	confinement_row();

@@ -10,6 +10,7 @@
 
 #include "base/fd.h"
 #include "cli/cli.h"
+#include "engine/lifecycle.h"
 
 #define CPUINFO_MAX (1u << 20)
 
@@ -112,6 +113,18 @@ static int set_modes(const struct engine_paths *paths, struct error *err)
 	return 0;
 }
 
+/** wants_database() - Is the list of sandboxes damaged? */
+static bool wants_database(const struct engine_paths *paths, char *what, size_t size)
+{
+	struct error err = ERROR_INIT;
+
+	if (engine_check(paths, &err) == 0 || err.code != ERR_INVALID)
+		return false;
+	snprintf(what, size, "set the damaged %s/db/msb.db aside, make a new one from what is in %s/sandboxes",
+		 paths->home, paths->home);
+	return true;
+}
+
 /** wants_home() - Is there no state folder? */
 static bool wants_home(const struct engine_paths *paths, char *what, size_t size)
 {
@@ -137,6 +150,7 @@ static const struct fix {
 } fixes[] = {
 	{ wants_home, make_home },
 	{ wants_modes, set_modes },
+	{ wants_database, engine_rebuild },
 	{ wants_kvm, load_kvm },
 };
 

@@ -26,4 +26,8 @@ int exec_session(const struct engine_paths *paths, const char *name, const struc
 /** set_detach_keys() - "ctrl-]" when NULL: comma-separated characters and ctrl-X. */
 int set_detach_keys(const char *text, struct error *err);
 
+/** terminal_make_raw() - Keys of our terminal go to the guest as bytes, until terminal_restore(). */
+void terminal_make_raw(void);
+void terminal_restore(void);
+
 #endif

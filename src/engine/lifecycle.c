@@ -70,10 +70,12 @@ static int discard(struct hold *h, const char *name, struct error *err)
 	_cleanup_fd_ int parent = open(h->parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int rc;
 
+	if (parent < 0 || faccessat(parent, ".", W_OK, AT_EACCESS) < 0) /* rather nothing than half of it */
+		return err_set(err, err_from_errno(errno), errno, "remove sandbox %s from %s", name, h->parent);
 	if (h->dir >= 0 && unlinkat(h->dir, SANDBOX_FILE, 0) < 0 && errno != ENOENT)
 		return err_set(err, err_from_errno(errno), errno, "remove sandbox %s", name);
 	rc = record(h->home, name, NULL, err);
-	if (parent >= 0 && dir_remove_tree(parent, name, rc < 0 ? NULL : err) < 0 && rc == 0)
+	if (dir_remove_tree(parent, name, rc < 0 ? NULL : err) < 0 && rc == 0)
 		rc = -(int)err->code;
 	return rc;
 }

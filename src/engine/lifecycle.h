@@ -101,6 +101,8 @@ int engine_status(const struct engine_paths *paths, const char *name, struct ctl
 /** engine_recover() - Records and directories agree again, and states are true, after processes died. Writes only what
  * is wrong; a home that cannot be written is left alone. */
 int engine_recover(int home_fd, struct error *err);
+/** engine_check() - Is the database whole? ERR_INVALID when it is damaged. */
+int engine_check(const struct engine_paths *paths, struct error *err);
 /** engine_rebuild() - Set a damaged database aside (db/msb.db.damaged) and make a new one of the directories. */
 int engine_rebuild(const struct engine_paths *paths, struct error *err);
 

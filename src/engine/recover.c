@@ -205,6 +205,22 @@ int engine_recover(int home_fd, struct error *err)
 	return rc;
 }
 
+int engine_check(const struct engine_paths *paths, struct error *err)
+{
+	_cleanup_fd_ int home = open(paths->home, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct state *db;
+	int rc;
+
+	if (home < 0)
+		return 0;
+	db = state_open(home, STATE_READ, err);
+	if (!db)
+		return -(int)err->code;
+	rc = state_check(db, err);
+	state_close(db);
+	return rc;
+}
+
 int engine_rebuild(const struct engine_paths *paths, struct error *err)
 {
 	_cleanup_fd_ int home = open(paths->home, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -130,13 +130,26 @@ static int add_parents(const struct run_spec *spec, struct run_plan *plan, struc
 	return 0;
 }
 
+/** host_name() - The sandbox's name; a longer one than a kernel takes is cut, and stays different from others. */
+static const char *host_name(struct run_plan *plan)
+{
+	uint32_t h = 0x811c9dc5u; /* FNV-1a */
+
+	if (strlen(plan->name) <= MSG_HOSTNAME_MAX)
+		return plan->name;
+	for (const char *p = plan->name; *p; p++)
+		h = (h ^ (unsigned char)*p) * 0x01000193u;
+	snprintf(plan->hostname, sizeof(plan->hostname), "%.*s-%08x", MSG_HOSTNAME_MAX - 9, plan->name, h);
+	return plan->hostname;
+}
+
 /** plan_boot() - What the agent is told. */
 static int plan_boot(const struct run_spec *spec, struct run_plan *plan, struct error *err)
 {
 	const struct image *img = image_of(plan);
 	struct msg_boot *boot = &plan->spec.boot;
 
-	boot->hostname = spec->hostname ? spec->hostname : plan->name;
+	boot->hostname = spec->hostname ? spec->hostname : host_name(plan);
 	boot->user = spec->user ? spec->user : img->user;
 	boot->workdir = spec->workdir ? spec->workdir : img->workdir[0] ? img->workdir : NULL;
 	if (boot->user && strlen(boot->user) > USER_BYTES_MAX) {
@@ -229,7 +242,8 @@ static int plan_files(struct run_plan *plan, struct error *err)
 	if (m->initrd_fd < 0 || fd_write_full(m->initrd_fd, agent_data, agent_size) < 0)
 		return err_set(err, ERR_SYSTEM, errno, "memfd for the agent");
 	m->log_fd = openat(plan->dir_fd, "runtime.log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-	m->console_fd = openat(plan->dir_fd, "kernel.log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+	if (m->log_fd >= 0)
+		m->console_fd = openat(plan->dir_fd, "kernel.log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	if (m->log_fd < 0 || m->console_fd < 0)
 		return err_set(err, err_from_errno(errno), errno, "create logs in %s", plan->parent_dir);
 	return 0;

@@ -20,6 +20,7 @@ struct run_plan {
 	char parent_dir[1100];
 	char directory[1300]; /* sandboxes/NAME */
 	char name[SANDBOX_NAME_MAX + 1];
+	char hostname[MSG_HOSTNAME_MAX + 1]; /* where that is too long for one */
 	char term[128];
 	char *parents[COPIES_MAX]; /* owned; of copies */
 };

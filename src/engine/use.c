@@ -95,6 +95,10 @@ struct sandbox_json *engine_spec(const struct sandbox_record *r, struct error *e
 	if (sandbox_json_decode(r->config, j, err) == 0)
 		return j;
 	err_wrap(err, "sandbox %s", r->name);
+	if (err && err->code == ERR_INVALID)
+		err_hint(err, "msb rm %.100s removes it", r->name);
+	else if (err && err->code == ERR_UNSUPPORTED)
+		err_hint(err, "use that msb; or msb rm %.100s", r->name);
 	free(j);
 	return NULL;
 }

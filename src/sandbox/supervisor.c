@@ -52,7 +52,8 @@ static void record(struct supervisor *s, enum sandbox_state state, const char *r
 	if (!s->spec->persistent)
 		return;
 	db = state_open(s->spec->home_fd, STATE_WRITE, &err);
-	if (!db || state_move(db, s->spec->name, state, reason, &s->self, &err) < 0)
+	s->unrecorded = !db || state_move(db, s->spec->name, state, reason, &s->self, &err) < 0;
+	if (s->unrecorded)
 		log_warn(LOG_SANDBOX, "%s", err.text);
 	state_close(db);
 }
@@ -139,6 +140,8 @@ static void send_clock(void *arg, uint32_t events)
 	struct msg_clock m = { .realtime_ns = (uint64_t)clock_realtime_ns() };
 
 	(void)events;
+	if (s->unrecorded && s->phase == RUNNING)
+		record(s, SANDBOX_RUNNING, "");
 	/* The time of a message that was not taken is over: not another one behind it. */
 	if (s->out.len == 0 && msg_encode_clock(&body, &m))
 		supervisor_send(s, FRAME_CLOCK, &body);

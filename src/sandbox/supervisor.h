@@ -40,6 +40,7 @@ struct supervisor {
 	pid_t monitor_pid;
 	struct buf in;	/* control bytes not parsed yet */
 	struct buf out; /* control bytes the guest has not taken yet */
+	bool unrecorded; /* the database could not be written: again with the next clock message */
 	bool reported;	/* who started the sandbox was told how that went */
 
 	/* Of a persistent sandbox. */

@@ -29,6 +29,13 @@ static const char *const migrations[] = {
 
 #define COLUMNS "name, image, config, state, reason, created_ns, updated_ns, boot_id, pid, start_time"
 
+/** damaged() - The database cannot be used as it is. */
+static int damaged(const char *why, struct error *err)
+{
+	err_set(err, ERR_INVALID, 0, "the database db/msb.db in MSB_HOME is damaged (%.200s)", why);
+	return err_hint(err, "msb doctor --fix makes a new one from what is in MSB_HOME/sandboxes");
+}
+
 /** fail() - What SQLite said, with what to do. */
 static int fail(struct state *s, const char *what, struct error *err)
 {
@@ -38,12 +45,17 @@ static int fail(struct state *s, const char *what, struct error *err)
 	switch (code & 0xff) {
 	case SQLITE_CORRUPT:
 	case SQLITE_NOTADB:
-		err_set(err, ERR_INVALID, 0, "the database db/msb.db in MSB_HOME is damaged (%s)",
-			sqlite3_errmsg(s->db));
-		return err_hint(err, "msb doctor --fix makes a new one from what is in MSB_HOME/sandboxes");
+		return damaged(sqlite3_errmsg(s->db), err);
 	case SQLITE_BUSY:
 		return err_set(err, ERR_TIMEOUT, 0, "%s: the database is in use for longer than %d s", what,
 			       BUSY_MS / 1000);
+	case SQLITE_CANTOPEN:
+		if (sys != ENOENT && sys != 0)
+			return err_set(err, err_from_errno(sys), sys, "%s: open the database db/msb.db in MSB_HOME",
+				       what);
+		/* Its journal: SQLite's second attempt, without making it, has hidden why it could not be made. */
+		err_set(err, ERR_SYSTEM, 0, "%s: no file can be made in db in MSB_HOME", what);
+		return err_hint(err, "is the disk full? df -h; else see who may write there: ls -ld");
 	case SQLITE_FULL:
 		return err_set(err, err_from_errno(ENOSPC), ENOSPC, "%s", what);
 	case SQLITE_NOMEM:
@@ -178,6 +190,22 @@ int state_no_sandbox(const char *name, struct error *err)
 	err_set(err, ERR_NOT_FOUND, 0, "there is no sandbox named %.128s", name);
 	err_hint(err, "msb ls lists those there are; msb create --name %.40s IMAGE makes it", name);
 	return -(int)ERR_NOT_FOUND;
+}
+
+int state_check(struct state *s, struct error *err)
+{
+	sqlite3_stmt *q = NULL;
+	int rc = 0;
+
+	if (!s->db)
+		return 0;
+	if (sqlite3_prepare_v2(s->db, "PRAGMA quick_check(1)", -1, &q, NULL) != SQLITE_OK ||
+	    sqlite3_step(q) != SQLITE_ROW)
+		rc = fail(s, "read the database", err);
+	else if (strcmp((const char *)sqlite3_column_text(q, 0), "ok") != 0)
+		rc = damaged((const char *)sqlite3_column_text(q, 0), err);
+	sqlite3_finalize(q);
+	return rc;
 }
 
 /** text_of() - A column, copied. NULL without memory. */

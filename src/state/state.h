@@ -57,6 +57,8 @@ void state_close(struct state *s);
 int state_begin(struct state *s, struct error *err);
 int state_commit(struct state *s, struct error *err);
 
+/** state_check() - Read all of it. Return: 0, or ERR_INVALID as state_open() */
+int state_check(struct state *s, struct error *err);
 /** state_get() - Return: 0; ERR_NOT_FOUND with a hint. */
 int state_get(struct state *s, const char *name, struct sandbox_record *out, struct error *err);
 /** state_list() - All, newest first. *out is an owned array of *count records. */
