@@ -105,6 +105,8 @@ void sessions_hang_up(void);
 /** stats_read() - Figures of the guest. */
 void stats_read(struct msg_stats *out);
 uint64_t stats_oom_kills(void);
+/** stats_disk_full() - Is the writable disk, if there is one, as good as full? */
+bool stats_disk_full(void);
 
 /** handoff() - Make the image's init PID 1; the agent goes on in a new process. @name: our argv[0], changed here. */
 bool handoff(const struct msg_boot *boot, char *name, struct failure *f);

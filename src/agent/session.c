@@ -334,7 +334,8 @@ static void report_exit(struct session *s)
 	struct msg_exited m = { .signaled = WIFSIGNALED(s->status),
 				.code = (uint64_t)(WIFSIGNALED(s->status) ? WTERMSIG(s->status)
 									  : WEXITSTATUS(s->status)),
-				.oom = s->oom };
+				.oom = s->oom,
+				.disk_full = s->status && stats_disk_full() };
 	struct buf body = BUF_INIT(64);
 
 	if (msg_encode_exited(&body, &m))

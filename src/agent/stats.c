@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Figures of the guest, from /proc as it is below the current root; what cannot be read counts as 0. */
+/* Figures of the guest, from /proc as it is below the current root; what cannot be read counts as 0. What is free on a
+ * disk is what can be written: ext4 keeps a few blocks for itself. */
 #include <ctype.h>
 #include <dirent.h>
 #include <fcntl.h>
@@ -13,6 +14,7 @@
 #include "base/clock.h"
 
 #define FILE_MAX_BYTES 8192 /* what is looked for stands within */
+#define DISK_FULL_BYTES (1u << 20) /* less than that is left: somebody was told that there is no room */
 #define USER_HZ 100	     /* of Linux on every machine we run on */
 
 /** read_text() - The beginning of a small file; a string. */
@@ -89,6 +91,13 @@ static uint64_t count_processes(void)
 	return count;
 }
 
+bool stats_disk_full(void)
+{
+	struct statvfs fs;
+
+	return root_on_disk() && statvfs("/", &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < DISK_FULL_BYTES;
+}
+
 void stats_read(struct msg_stats *out)
 {
 	static char text[FILE_MAX_BYTES];
@@ -100,6 +109,6 @@ void stats_read(struct msg_stats *out)
 	out->memory_available = number_after(text, "MemAvailable:") * 1024;
 	if (root_on_disk() && statvfs("/", &fs) == 0) {
 		out->upper_total = (uint64_t)fs.f_blocks * fs.f_frsize;
-		out->upper_free = (uint64_t)fs.f_bfree * fs.f_frsize;
+		out->upper_free = (uint64_t)fs.f_bavail * fs.f_frsize;
 	}
 }

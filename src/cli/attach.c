@@ -256,10 +256,13 @@ static void on_frame(struct pump *p, const struct frame *f)
 		on_sandbox_end(p, f);
 		break;
 	case FRAME_EXITED:
-		if (msg_decode_exited(f->body, f->body_len, &m))
-			end(p, m.signaled ? 128 + (int)(m.code & 0x7f) : (int)(m.code & 0xff));
-		else
+		if (!msg_decode_exited(f->body, f->body_len, &m)) {
 			end_malformed(p);
+			break;
+		}
+		p->s->out_of_memory = m.oom;
+		p->s->disk_full = m.disk_full;
+		end(p, m.signaled ? 128 + (int)(m.code & 0x7f) : (int)(m.code & 0xff));
 		break;
 	default:
 		break;

@@ -123,6 +123,7 @@ int command_cp(int argc, char **argv);
 int command_ls(int argc, char **argv);
 int command_ps(int argc, char **argv);
 int command_inspect(int argc, char **argv);
+int command_metrics(int argc, char **argv);
 int command_logs(int argc, char **argv);
 int command_load(int argc, char **argv);
 int command_images(int argc, char **argv);

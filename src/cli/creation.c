@@ -302,31 +302,6 @@ static int add_copies(struct run_spec *spec, struct error *err)
 	return 0;
 }
 
-/** replace_timeout() - Fine DURATION: 500ms too; 0: by force. */
-static int replace_timeout(uint64_t *ms, struct error *err)
-{
-	size_t n = strlen(creation.replace_timeout);
-	uint64_t seconds;
-	char *end;
-
-	if (strcmp(creation.replace_timeout, "0") == 0) {
-		*ms = 0;
-		return 0;
-	}
-	if (n > 2 && strcmp(creation.replace_timeout + n - 2, "ms") == 0) {
-		*ms = strtoul(creation.replace_timeout, &end, 10);
-		if (isdigit((unsigned char)creation.replace_timeout[0]) && end == creation.replace_timeout + n - 2 &&
-		    *ms < UINT32_MAX)
-			return 0;
-		return err_set(err, ERR_USAGE, 0, "--replace-with-timeout: \"%.40s\" is no time",
-			       creation.replace_timeout);
-	}
-	if (unit_duration("replace-with-timeout", creation.replace_timeout, &seconds, err) < 0)
-		return -(int)err->code;
-	*ms = seconds * 1000;
-	return 0;
-}
-
 /** check_values() - What a single option shows to be wrong. */
 static int check_values(struct error *err)
 {
@@ -375,7 +350,8 @@ int creation_spec(const char *image, struct run_spec *spec, struct create_option
 			return -(int)err->code;
 	how->replace = c->replace || c->replace_timeout;
 	how->replace_grace_ms = STOP_GRACE_MS;
-	if (c->replace_timeout && replace_timeout(&how->replace_grace_ms, err) < 0)
+	if (c->replace_timeout &&
+	    unit_duration_ms("replace-with-timeout", c->replace_timeout, true, &how->replace_grace_ms, err) < 0)
 		return -(int)err->code;
 	if (add_copies(spec, err) < 0 || add_scripts(spec, err) < 0)
 		return -(int)err->code;

@@ -184,10 +184,11 @@ int command_images(int argc, char **argv)
 /** check_unused() - Is there no sandbox that was made from it? */
 static int check_unused(struct image_store *store, const char *reference, struct error *err)
 {
+	struct error why = ERROR_INIT;
 	char users[100];
 	struct image *img;
 
-	if (image_store_find(store, reference, &img, NULL) < 0)
+	if (image_store_find(store, reference, &img, &why) < 0)
 		return 0; /* removing says why */
 	image_store_users(store, img->digest, users, sizeof(users));
 	image_free(img);

@@ -68,6 +68,21 @@ void note_fallback(bool wanted, const char *reason, bool quiet)
 			reason);
 }
 
+void note_shortage(const struct run_session *s, const char *name, bool quiet)
+{
+	if (quiet)
+		return;
+	if (s->out_of_memory && name)
+		fprintf(stderr, "note: the guest ran out of memory (%lluM): msb modify %s -m SIZE gives it more\n",
+			(unsigned long long)s->memory_mib, name);
+	else if (s->out_of_memory)
+		fprintf(stderr, "note: the guest ran out of memory (%lluM): -m gives it more\n",
+			(unsigned long long)s->memory_mib);
+	if (s->disk_full)
+		fprintf(stderr, "note: the guest's disk is full: --root-disk gives %s more\n",
+			name ? "a new sandbox" : "it");
+}
+
 int nothing_to_run(void)
 {
 	fprintf(stderr, "warn: no command provided and stdin is not a terminal\n");
@@ -90,6 +105,7 @@ int exec_session(const struct engine_paths *paths, const char *name, const struc
 	note_fallback(made ? made->note_fallback : s.note_fallback, made ? made->fallback_reason : s.fallback_reason,
 		      quiet);
 	status = attach(&s, spec->tty, spec->stdin_open, signals, timeout_s);
+	note_shortage(&s, made ? NULL : name, quiet);
 	if (engine_exec_finish(paths, &s, &err) == 0)
 		return status;
 	print_error(&err);

@@ -13,6 +13,9 @@ int cancelled_status(int fd);
 /** terminal_facts() - What our standard input is, and what follows for the command. contract 1.4 */
 void terminal_facts(bool tty, bool no_tty, bool *interactive, bool *wants_tty, uint16_t *rows, uint16_t *cols,
 		    const char **term);
+/** note_shortage() - After a command: that the guest ran out of memory or disk, and how to give it more. @name: of a
+ * sandbox that was there before; NULL: it was made for the command */
+void note_shortage(const struct run_session *s, const char *name, bool quiet);
 /** note_fallback() - Once per boot and user, on a terminal: it runs without hardware virtualisation. */
 void note_fallback(bool wanted, const char *reason, bool quiet);
 /** nothing_to_run() - The warning. Return: exit status 0. */

@@ -9,10 +9,8 @@
 #include "base/clock.h"
 #include "base/macros.h"
 #include "cli/cli.h"
+#include "cli/table.h"
 #include "engine/lifecycle.h"
-
-#define CELLS_MAX 8
-#define CELL_MAX 200
 
 static struct {
 	struct string_list labels;
@@ -40,64 +38,6 @@ static const struct option_row ps_rows[] = {
 static const struct option_row inspect_rows[] = {
 	{ 0, "format", "json", "as JSON", OPTION_STRING, &o.format, 0, 0 },
 };
-
-/** A table whose columns are as wide as they must be; the last is not padded. */
-struct table {
-	size_t columns, rows, room;
-	char (*cells)[CELL_MAX];
-};
-
-/** characters() - Of UTF-8: what a terminal shows. */
-static size_t characters(const char *text)
-{
-	size_t n = 0;
-
-	for (; *text; text++)
-		n += ((unsigned char)*text & 0xc0) != 0x80;
-	return n;
-}
-
-/** table_row() - One more; words are copied, control characters become '?'. */
-static void table_row(struct table *t, const char *const *words)
-{
-	if (t->rows == t->room) {
-		size_t room = t->room ? 2 * t->room : 64;
-		char(*grown)[CELL_MAX] = realloc(t->cells, room * t->columns * CELL_MAX);
-
-		if (!grown)
-			return;
-		t->cells = grown;
-		t->room = room;
-	}
-	for (size_t i = 0; i < t->columns; i++) {
-		char *cell = t->cells[t->rows * t->columns + i];
-
-		snprintf(cell, CELL_MAX, "%s", words[i]);
-		for (; *cell; cell++)
-			if ((unsigned char)*cell < 0x20 || *cell == 0x7f)
-				*cell = '?';
-	}
-	t->rows++;
-}
-
-/** table_print() - To standard output, and free it. */
-static void table_print(struct table *t)
-{
-	size_t width[CELLS_MAX] = { 0 };
-
-	for (size_t i = 0; i < t->rows * t->columns; i++)
-		width[i % t->columns] = MAX(width[i % t->columns], characters(t->cells[i]));
-	for (size_t i = 0; i < t->rows * t->columns; i++) {
-		size_t column = i % t->columns;
-		int pad = (int)(width[column] + 4 - characters(t->cells[i]));
-
-		if (column + 1 == t->columns)
-			printf("%s\n", t->cells[i]);
-		else
-			printf("%s%*s", t->cells[i], pad, "");
-	}
-	free(t->cells);
-}
 
 /** local_time() - For tables. */
 static const char *local_time(int64_t ns, char to[32])

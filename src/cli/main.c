@@ -37,6 +37,7 @@ static const struct entry {
 	{ "ls", "list sandboxes", SANDBOXES, command_ls },
 	{ "ps", "show running sandboxes", SANDBOXES, command_ps },
 	{ "inspect", "show how a sandbox is configured", SANDBOXES, command_inspect },
+	{ "metrics", "show what sandboxes use", SANDBOXES, command_metrics },
 	{ "logs", "show what its commands wrote", SANDBOXES, command_logs },
 	{ "modify", "change how a sandbox is configured", SANDBOXES, command_modify },
 	{ "cp", "copy files between host and sandbox", SANDBOXES, command_cp },
@@ -83,7 +84,7 @@ static const struct entry {
 
 /* Known, not there yet: a clear answer instead of a wrong guess. */
 static const char *const later[] = {
-	"metrics", "volume", "vol", "snapshot", "snap", "ssh", "update",
+	"volume", "vol", "snapshot", "snap", "ssh", "update",
 	"upgrade", "context", "ctx", "build", "push",
 };
 

@@ -7,20 +7,7 @@
 
 #include "base/macros.h"
 #include "cli/cli.h"
-
-/** size_text() - "12.3 MiB". */
-static const char *size_text(uint64_t bytes, char out[24])
-{
-	if (bytes < 1024)
-		snprintf(out, 24, "%llu B", (unsigned long long)bytes);
-	else if (bytes < MIB(1))
-		snprintf(out, 24, "%.1f KiB", (double)bytes / 1024);
-	else if (bytes < GIB(1))
-		snprintf(out, 24, "%.1f MiB", (double)bytes / (double)MIB(1));
-	else
-		snprintf(out, 24, "%.2f GiB", (double)bytes / (double)GIB(1));
-	return out;
-}
+#include "cli/units.h"
 
 int confirm(bool yes, const char *command, const char *what)
 {
@@ -94,7 +81,7 @@ static int prune(const char *name, const char *summary, bool templates, int argc
 	else if (!quiet)
 		fprintf(stderr, "✓ Removed %llu images, %llu layers, %llu partial downloads: %s\n",
 			(unsigned long long)r.references, (unsigned long long)r.layers, (unsigned long long)r.parts,
-			size_text(r.bytes, size));
+			unit_size_text(r.bytes, size));
 	return 0;
 }
 
@@ -146,7 +133,7 @@ int command_system_df(int argc, char **argv)
 			       (unsigned long long)list[i].bytes, (unsigned long long)list[i].reclaimable);
 		else
 			printf("%-18s    %5llu    %-10s    %s\n", list[i].name, (unsigned long long)list[i].count,
-			       size_text(list[i].bytes, size), size_text(list[i].reclaimable, free));
+			       unit_size_text(list[i].bytes, size), unit_size_text(list[i].reclaimable, free));
 	}
 	if (format)
 		printf("\n]\n");

@@ -71,6 +71,8 @@ static int run_ephemeral(const struct run_spec *spec)
 		return nothing_to_run();
 	note_fallback(s.note_fallback, s.fallback_reason, creation.quiet);
 	status = attach(&s, spec->tty, spec->stdin_open, signals, o.timeout);
+	s.memory_mib = spec->memory_mib ? spec->memory_mib : RUN_MEMORY_MIB;
+	note_shortage(&s, NULL, creation.quiet);
 	if (s.exited) {
 		engine_run_finish(&s, NULL);
 		return status;

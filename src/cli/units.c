@@ -75,6 +75,42 @@ int unit_duration(const char *option, const char *text, uint64_t *seconds, struc
 	return err_hint(err, "use 30s, 5m or 1h");
 }
 
+int unit_duration_ms(const char *option, const char *text, bool zero, uint64_t *ms, struct error *err)
+{
+	size_t n = strspn(text, "0123456789");
+	char digits[16];
+	uint64_t seconds;
+
+	if (zero && strcmp(text, "0") == 0) {
+		*ms = 0;
+		return 0;
+	}
+	if (n > 0 && n < sizeof(digits) && strcmp(text + n, "ms") == 0) {
+		snprintf(digits, sizeof(digits), "%.*s", (int)n, text);
+		if (num_parse_u64(digits, DURATION_MAX, ms) && (zero || *ms))
+			return 0;
+		err_set(err, ERR_USAGE, 0, "--%s: \"%s\" is not a duration", option, text);
+		return err_hint(err, "use 500ms, 30s, 5m or 1h");
+	}
+	if (unit_duration(option, text, &seconds, err) < 0)
+		return -(int)err->code;
+	*ms = seconds * 1000;
+	return 0;
+}
+
+const char *unit_size_text(uint64_t bytes, char to[24])
+{
+	if (bytes < 1024)
+		snprintf(to, 24, "%llu B", (unsigned long long)bytes);
+	else if (bytes < MIB(1))
+		snprintf(to, 24, "%.1f KiB", (double)bytes / 1024);
+	else if (bytes < GIB(1))
+		snprintf(to, 24, "%.1f MiB", (double)bytes / (double)MIB(1));
+	else
+		snprintf(to, 24, "%.2f GiB", (double)bytes / (double)GIB(1));
+	return to;
+}
+
 /** limit_value() - A number or "unlimited". */
 static bool limit_value(const char *text, uint64_t *out)
 {

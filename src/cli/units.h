@@ -3,6 +3,7 @@
 #ifndef MSB_CLI_UNITS_H
 #define MSB_CLI_UNITS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -15,6 +16,10 @@
 int unit_size_mib(const char *option, const char *text, uint64_t min, uint64_t max, uint64_t *mib, struct error *err);
 /** unit_duration() - DURATION in seconds: 30, 30s, 5m, 1h; never 0. */
 int unit_duration(const char *option, const char *text, uint64_t *seconds, struct error *err);
+/** unit_duration_ms() - The same in milliseconds, and 500ms; 0 where that is allowed. */
+int unit_duration_ms(const char *option, const char *text, bool zero, uint64_t *ms, struct error *err);
+/** unit_size_text() - "12.3 MiB", for people. Return: to */
+const char *unit_size_text(uint64_t bytes, char to[24]);
 /** unit_rlimit() - RLIMIT: NAME=SOFT[:HARD], numbers or "unlimited", soft <= hard. */
 int unit_rlimit(const char *option, const char *text, struct msg_rlimit *out, struct error *err);
 /**

@@ -124,6 +124,7 @@ struct run_spec {
 /** Where a persistent sandbox is: filled by the engine. */
 struct run_place {
 	int dir_fd, lock_fd; /* borrowed; the lock is held */
+	bool first; /* it was just made */
 	bool on_use, remove_at_end, workload;
 	bool needs_command; /* it is made for one: without any, it is not made */
 };
@@ -142,6 +143,8 @@ struct run_session {
 	bool nothing_to_run; /* no command and not interactive: nothing was started; exit status 0 after a warning */
 	bool exited;	     /* set by the caller when FRAME_EXITED arrived: finish need not ask why it ended */
 	int starter_fd;	     /* of a sandbox that was started for something else than a command */
+	bool out_of_memory, disk_full; /* set by the caller: what FRAME_EXITED said */
+	uint64_t memory_mib;	       /* of the machine */
 	bool started_for_it; /* a persistent sandbox that was started for this session */
 	struct identity supervisor; /* of a persistent sandbox */
 	char stage[32];		    /* where a failure happened: "image", "boot"... */

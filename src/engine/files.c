@@ -24,9 +24,9 @@ static int open_next(int dir_fd, unsigned int *next, bool once, struct error *er
 }
 
 /** put_copy() - One SRC:DST. */
-static int put_copy(int dir_fd, const struct copy_spec *c, unsigned int *next, struct error *err)
+static int put_copy(int dir_fd, const struct copy_spec *c, bool once, unsigned int *next, struct error *err)
 {
-	_cleanup_fd_ int fd = open_next(dir_fd, next, true, err);
+	_cleanup_fd_ int fd = open_next(dir_fd, next, once, err);
 	struct copy_out out = COPY_OUT_INIT(fd);
 	const char *name = strrchr(c->source, '/') ? strrchr(c->source, '/') + 1 : c->source;
 	int rc = fd < 0 ? fd : copy_put(&out, c->source, c->target, *name ? name : NULL, false, err);
@@ -37,6 +37,7 @@ static int put_copy(int dir_fd, const struct copy_spec *c, unsigned int *next, s
 
 int files_prepare(int dir_fd, const struct run_spec *spec, struct error *err)
 {
+	bool once = spec->root_disk.kind != ROOT_DISK_TMPFS; /* which is empty again at each start */
 	unsigned int next = 0;
 	int rc = 0;
 
@@ -52,6 +53,6 @@ int files_prepare(int dir_fd, const struct run_spec *spec, struct error *err)
 		buf_free(&out.pending);
 	}
 	for (size_t i = 0; rc == 0 && i < spec->copy_count; i++)
-		rc = put_copy(dir_fd, &spec->copies[i], &next, err);
+		rc = put_copy(dir_fd, &spec->copies[i], once, &next, err);
 	return rc;
 }

@@ -231,7 +231,8 @@ static int replace(struct hold *h, const struct create_options *how, const struc
 static int make(struct hold *h, struct run_spec *spec, const struct create_options *how, struct run_session *s,
 		bool *nothing_to_run, struct error *err)
 {
-	struct run_place place = { .on_use = how->mode == START_ON_USE,
+	struct run_place place = { .first = true,
+				   .on_use = how->mode == START_ON_USE,
 				   .workload = how->mode == START_WORKLOAD,
 				   .needs_command = how->mode != START_STAYS,
 				   .remove_at_end = how->remove_at_end };

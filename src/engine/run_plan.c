@@ -167,10 +167,13 @@ static int plan_boot(const struct run_spec *spec, struct run_plan *plan, struct 
 	boot->init = spec->init;
 	strings_from(&boot->init_args, spec->init_args, spec->init_arg_count);
 	strings_from(&boot->init_env, spec->init_env, spec->init_env_count);
-	strings_from(&boot->mkdirs, spec->mkdirs, spec->mkdir_count);
-	strings_from(&boot->removes, spec->removes, spec->remove_count);
-	if (add_parents(spec, plan, err) < 0)
-		return -(int)err->code;
+	/* What was done to its disk at the first start is not done again. */
+	if (!spec->place || spec->place->first || spec->root_disk.kind == ROOT_DISK_TMPFS) {
+		strings_from(&boot->mkdirs, spec->mkdirs, spec->mkdir_count);
+		strings_from(&boot->removes, spec->removes, spec->remove_count);
+		if (add_parents(spec, plan, err) < 0)
+			return -(int)err->code;
+	}
 	/* A disk image has a /tmp of its own. */
 	boot->tmp_bytes = !plan->image ? 0 : MIN(MAX(plan->spec.machine.memory_bytes / 4, MIB(1)), TMP_BYTES_MAX);
 	for (uint32_t i = 0; i < img->env.count; i++)

@@ -428,6 +428,8 @@ int engine_exec(const struct engine_paths *paths, const char *name, const struct
 	rc = engine_find(paths, name, &r, err);
 	if (rc == 0 && !(j = engine_spec(&r, err)))
 		rc = -(int)err->code;
+	if (j)
+		out->memory_mib = j->spec.memory_mib;
 	if (rc == 0 && spec->own_command)
 		rc = image_for(home, &j->spec, &img, err);
 	if (rc == 0)

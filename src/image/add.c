@@ -59,6 +59,25 @@ bool layer_known(const struct adder *a, const char *diff_id, uint64_t *blocks)
 	return st.st_size % INDEX_BLOCK == 0;
 }
 
+bool image_known(const struct adder *a, const char *digest)
+{
+	struct image *img = NULL;
+	char path[96];
+	bool whole;
+
+	if (image_store_record(a->store, digest, &img, NULL) < 0)
+		return false;
+	snprintf(path, sizeof(path), "manifests/%s.erofs", digest);
+	whole = faccessat(a->cache, path, R_OK, 0) == 0;
+	for (uint32_t i = 0; whole && i < img->layer_count; i++) {
+		uint64_t blocks;
+
+		whole = layer_known(a, img->layers[i], &blocks);
+	}
+	image_free(img);
+	return whole;
+}
+
 int layer_lock(const struct adder *a, const char *diff_id, struct error *err)
 {
 	char name[DIGEST_HEX + 8];
@@ -78,6 +97,14 @@ int layer_lock(const struct adder *a, const char *diff_id, struct error *err)
 		    there.st_dev == mine.st_dev)
 			return TAKE_FD(fd);
 	}
+}
+
+int layer_part(const struct adder *a, const char *diff_id)
+{
+	char name[DIGEST_HEX + 8];
+
+	snprintf(name, sizeof(name), ".%s.part", diff_id);
+	return openat(a->layers, name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
 }
 
 void layer_forget_part(const struct adder *a, const char *diff_id)

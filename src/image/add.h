@@ -20,11 +20,19 @@ void adder_close(struct adder *a, bool collect);
 /** layer_known() - Is the layer in the store, whole? @blocks: length of its .data in 4 KiB blocks */
 bool layer_known(const struct adder *a, const char *diff_id, uint64_t *blocks);
 
+/** image_known() - Is the image in the store, with all its layers? @digest: hex */
+bool image_known(const struct adder *a, const char *digest);
+
 /**
  * layer_lock() - Take the layer's lock: the file .<diff_id>.part, which also keeps the compressed bytes of a download
  * that was broken off. Blocks while another process has it. Return: owned fd of that file, or a negative code.
  */
 int layer_lock(const struct adder *a, const char *diff_id, struct error *err);
+/**
+ * layer_part() - The file of layer_lock() once more, for msb-registry to write into; who holds this does not hold the
+ * lock. Return: owned fd, or -1.
+ */
+int layer_part(const struct adder *a, const char *diff_id);
 /** layer_forget_part() - The layer is there: what a killed pull kept of it is of no use. Never blocks. */
 void layer_forget_part(const struct adder *a, const char *diff_id);
 /** layer_unlock() - @keep: leave the file for the next try. */

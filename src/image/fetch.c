@@ -22,13 +22,14 @@ int fetch_open(int control_fd, struct error *err)
 	return pair[0] < 0 ? -(int)ERR_CLOSED : pair[0];
 }
 
-int fetch_ask(int channel, enum fetch_kind kind, const char *name, uint64_t offset, uint64_t size, struct error *err)
+int fetch_ask(int channel, enum fetch_kind kind, const char *name, uint64_t offset, uint64_t size, int file,
+	      struct error *err)
 {
 	struct fetch_request q = { .kind = (uint32_t)kind, .offset = offset, .size = size };
 
 	if (snprintf(q.name, sizeof(q.name), "%s", name) >= (int)sizeof(q.name))
 		return err_set(err, ERR_LIMIT, 0, "the tag is too long");
-	if (send(channel, &q, sizeof(q), MSG_NOSIGNAL) != sizeof(q))
+	if (fd_send_msg(channel, &q, sizeof(q), &file, file < 0 ? 0 : 1) < 0)
 		return err_set(err, ERR_CLOSED, errno,
 			       "msb-registry, the program that speaks with registries, is gone");
 	return 0;
@@ -40,8 +41,8 @@ static int broken(struct error *err)
 	return err_set(err, ERR_CLOSED, 0, "msb-registry, the program that speaks with registries, ended unexpectedly");
 }
 
-ssize_t fetch_next(int channel, struct fetch_info *info, void *to, bool *end, void (*note)(void *arg, const char *text),
-		   void *arg, struct error *err)
+ssize_t fetch_next(int channel, struct fetch_info *info, void *to, uint64_t *stored, bool *end,
+		   void (*note)(void *arg, const char *text), void *arg, struct error *err)
 {
 	struct error unwanted = ERROR_INIT;
 	struct fetch_failure f;
@@ -72,6 +73,11 @@ ssize_t fetch_next(int channel, struct fetch_info *info, void *to, bool *end, vo
 			    fd_read_full(channel, to, h.length) != (ssize_t)h.length)
 				return broken(err);
 			return (ssize_t)h.length;
+		case FETCH_STORED:
+			if (!stored || h.length != sizeof(*stored) ||
+			    fd_read_full(channel, stored, sizeof(*stored)) != sizeof(*stored))
+				return broken(err);
+			return 0;
 		case FETCH_END:
 			*end = true;
 			return h.length ? broken(err) : 0;
@@ -94,6 +100,6 @@ bool fetch_distrust(int channel)
 	struct fetch_info info;
 	bool end;
 
-	return fetch_ask(channel, FETCH_DISTRUST, "", 0, 0, NULL) == 0 &&
-	       fetch_next(channel, &info, nothing, &end, NULL, NULL, NULL) == 0 && end;
+	return fetch_ask(channel, FETCH_DISTRUST, "", 0, 0, -1, NULL) == 0 &&
+	       fetch_next(channel, &info, nothing, NULL, &end, NULL, NULL, NULL) == 0 && end;
 }

@@ -8,8 +8,12 @@
  * of file of the control socket.
  *
  * On a channel, one request (struct fetch_request) at a time; the answer is a sequence of frames: any number of NOTE,
- * one INFO, any number of BYTES, then END or FAILED. Then the next request, or the end of file. Both ends are this
- * machine's; numbers are in host order. Each side treats the other's bytes as hostile.
+ * one INFO, any number of STORED, any number of BYTES, then END or FAILED. Then the next request, or the end of file.
+ * Both ends are this machine's; numbers are in host order. Each side treats the other's bytes as hostile.
+ *
+ * With the request for a blob may come a descriptor of a file, open for writing. Then the blob's bytes are written into
+ * it, each at its place, and STORED says how far they go: they need not be copied through the channel and from there to
+ * the file that keeps them anyway. Only what the file does not take (its disk is full) comes as BYTES.
  */
 #ifndef MSB_IMAGE_FETCH_H
 #define MSB_IMAGE_FETCH_H
@@ -47,6 +51,7 @@ enum fetch_frame_type {
 	FETCH_BYTES,
 	FETCH_END,    /* empty: everything was sent */
 	FETCH_FAILED, /* struct fetch_failure */
+	FETCH_STORED, /* uint64_t: the bytes before this one of the blob are in the file; more each time */
 };
 
 struct fetch_frame {
@@ -73,17 +78,19 @@ struct fetch_failure {
 int fetch_open(int control_fd, struct error *err);
 /** fetch_distrust() - After a wrong answer: is there another source to ask? */
 bool fetch_distrust(int channel);
-/** fetch_ask() - Send a request. @name: tag or digest. */
-int fetch_ask(int channel, enum fetch_kind kind, const char *name, uint64_t offset, uint64_t size, struct error *err);
+/** fetch_ask() - Send a request. @name: tag or digest. @file: borrowed, for a blob's bytes; or -1 */
+int fetch_ask(int channel, enum fetch_kind kind, const char *name, uint64_t offset, uint64_t size, int file,
+	      struct error *err);
 
 /**
  * fetch_next() - The next piece of the answer. Notes go to @note (NULL: dropped).
  * @info: filled by the first call after fetch_ask(), which returns 0 bytes then
  * @to:   room for FETCH_BYTES_MAX
+ * @stored: how far the blob's file goes, unchanged where this piece does not say; NULL when no file was given
  * Return: bytes in @to (>= 0) with *end set when the answer is complete, or a negative code: what msb-registry says, or
  * ERR_CLOSED when it is gone.
  */
-ssize_t fetch_next(int channel, struct fetch_info *info, void *to, bool *end, void (*note)(void *arg, const char *text),
-		   void *arg, struct error *err);
+ssize_t fetch_next(int channel, struct fetch_info *info, void *to, uint64_t *stored, bool *end,
+		   void (*note)(void *arg, const char *text), void *arg, struct error *err);
 
 #endif

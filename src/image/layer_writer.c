@@ -19,8 +19,8 @@
 #include "image/layer_index.h"
 #include "image/reference.h"
 
-#define OUT_BYTES (1u << 20)	    /* written at once */
-#define WRITEBACK_BYTES (32u << 20) /* the kernel starts writing after so many, so that fsync finds little left */
+#define OUT_BYTES (1u << 20)	     /* written at once */
+#define CACHED_BYTES_MAX (32u << 20) /* of a layer; see go_direct() */
 
 struct layer_writer {
 	int dir; /* borrowed */
@@ -31,10 +31,11 @@ struct layer_writer {
 	struct buf index, xattrs;
 	uint32_t entries, written; /* seen, and in the index */
 	/* .data */
-	uint8_t *out; /* OUT_BYTES */
+	uint8_t *out; /* OUT_BYTES, at a page */
 	size_t out_len;
-	uint64_t out_at, synced; /* where out begins; up to where writing was started */
-	uint64_t bytes;		 /* of all files */
+	uint64_t out_at; /* where out begins */
+	bool direct;	 /* past the page cache */
+	uint64_t bytes;	 /* of all files */
 	/* the current entry */
 	bool in_file, skipped;
 	struct index_entry e;
@@ -50,6 +51,35 @@ static bool is_zero(const uint8_t *p)
 	return p[0] == 0 && memcmp(p, p + 1, INDEX_BLOCK - 1) == 0;
 }
 
+/**
+ * go_direct() - A large layer does not go through the page cache with all it has: memory for it, and copying it there,
+ * cost more than reading again what somebody needs of it, and fsync would find it all still to be written. What is in
+ * the cache already is written meanwhile. A file system that does not know O_DIRECT is no failure.
+ */
+static void go_direct(struct layer_writer *w)
+{
+	int flags = fcntl(w->data, F_GETFL);
+
+	w->direct = true;
+	sync_file_range(w->data, 0, (off_t)w->out_at, SYNC_FILE_RANGE_WRITE);
+	if (flags >= 0)
+		fcntl(w->data, F_SETFL, flags | O_DIRECT);
+}
+
+/** write_blocks() - At their place. */
+static int write_blocks(struct layer_writer *w, const uint8_t *p, size_t n, uint64_t at)
+{
+	int flags, rc = fd_pwrite_full(w->data, p, n, (off_t)at);
+
+	if (rc == 0 || errno != EINVAL || !w->direct)
+		return rc;
+	/* Larger blocks than ours are wanted: not so, then. */
+	flags = fcntl(w->data, F_GETFL);
+	if (flags < 0 || fcntl(w->data, F_SETFL, flags & ~O_DIRECT) < 0)
+		return -1;
+	return fd_pwrite_full(w->data, p, n, (off_t)at);
+}
+
 /** flush() - Write out what was collected, zero blocks left out. */
 static int flush(struct layer_writer *w, struct error *err)
 {
@@ -58,15 +88,13 @@ static int flush(struct layer_writer *w, struct error *err)
 
 		for (to = from + INDEX_BLOCK; to < w->out_len && is_zero(w->out + to) == hole; to += INDEX_BLOCK)
 			;
-		if (!hole && fd_pwrite_full(w->data, w->out + from, to - from, (off_t)(w->out_at + from)) < 0)
+		if (!hole && write_blocks(w, w->out + from, to - from, w->out_at + from) < 0)
 			return err_set(err, err_from_errno(errno), errno, "write the layer");
 	}
 	w->out_at += w->out_len;
 	w->out_len = 0;
-	if (w->out_at - w->synced >= WRITEBACK_BYTES) {
-		sync_file_range(w->data, (off_t)w->synced, (off_t)(w->out_at - w->synced), SYNC_FILE_RANGE_WRITE);
-		w->synced = w->out_at;
-	}
+	if (!w->direct && w->out_at >= CACHED_BYTES_MAX)
+		go_direct(w);
 	return 0;
 }
 
@@ -396,7 +424,7 @@ struct layer_writer *layer_writer_new(int layers_fd, const char *diff_id, struct
 	snprintf(w->data_tmp, sizeof(w->data_tmp), ".%s.data.tmp", diff_id);
 	snprintf(w->index_tmp, sizeof(w->index_tmp), ".%s.index.tmp", diff_id);
 	snprintf(w->frame_tmp, sizeof(w->frame_tmp), ".%s.frame.tmp", diff_id);
-	w->out = malloc(OUT_BYTES);
+	w->out = aligned_alloc(INDEX_BLOCK, OUT_BYTES);
 	if (!w->out || !buf_append(&w->index, INDEX_MAGIC, sizeof(INDEX_MAGIC)))
 		err_set(err, ERR_NO_MEMORY, 0, "out of memory");
 	else if ((w->data = create(w, w->data_tmp, err)) >= 0 && (w->frame_fd = create(w, w->frame_tmp, err)) >= 0)

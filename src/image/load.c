@@ -115,7 +115,7 @@ static int add_parts(struct load *l, const struct parts *p, const json_t *config
 			     r->img.layer_count);
 	for (uint32_t i = 0; rc == 0 && i < r->img.layer_count; i++)
 		rc = unpack_member(l, p, r, i, err);
-	if (rc == 0)
+	if (rc == 0 && !image_known(l->a, digest))
 		rc = image_add(l->a, r, digest, &p->config, p->has_manifest ? &p->manifest : NULL, err);
 	for (size_t i = 0; rc == 0 && l->loaded == 0 && i < l->tags->count; i++)
 		rc = give_name(l, l->tags->item[i], digest, err);

@@ -2,9 +2,9 @@
 /*
  * Theory of operation. This process resolves the reference to a manifest and a config (both digests checked), then
  * forks PULL_WORKERS workers. Each takes the next layer from a shared counter, largest layer first, takes its lock, and
- * feeds what msb-registry sends through layer_unpack() as it comes. Beside that it keeps the compressed bytes in the
- * lock file (.part) until the layer is whole: a pull that was broken off goes on from there, and since the digest is
- * over all of it, bytes that went bad on the disk are found and fetched again. Results and counters lie in shared
+ * feeds the layer through layer_unpack() as it comes. The compressed bytes are kept in the lock file (.part), where
+ * msb-registry puts them, until the layer is whole: a pull that was broken off goes on from there, and since the digest
+ * is over all of it, bytes that went bad on the disk are found and fetched again. Results and counters lie in shared
  * memory; this process draws them.
  *
  * What an attacker controls: manifests, configs, layers. Each worker parses one layer at a time, has the store's folder
@@ -95,10 +95,10 @@ static int fetch_text(struct pull *p, enum fetch_kind kind, const char *name, ui
 	buf_free(out);
 	out->max = IMAGE_JSON_MAX;
 	out->failed = false;
-	if (fetch_ask(p->channels->own, kind, name, 0, size, err) < 0)
+	if (fetch_ask(p->channels->own, kind, name, 0, size, -1, err) < 0)
 		return -(int)err->code;
 	while (!end) {
-		ssize_t n = fetch_next(p->channels->own, info, chunk, &end, on_note, p, err);
+		ssize_t n = fetch_next(p->channels->own, info, chunk, NULL, &end, on_note, p, err);
 
 		if (n < 0)
 			return (int)n;
@@ -221,11 +221,11 @@ static void plan_order(struct shared *s)
 	}
 }
 
-/** A layer on its way: what an earlier pull kept, then the network. */
+/** A layer on its way: what an earlier pull kept, then what msb-registry adds to it. */
 struct layer_source {
 	int channel, part;
-	bool keep;	   /* write to part */
-	uint64_t kept, at; /* bytes in part at the start; read so far */
+	int into;	     /* part once more, for msb-registry; -1: it sends the bytes */
+	uint64_t stored, at; /* how far part goes; read so far */
 	uint64_t size;
 	char name[80];
 	bool asked, end;
@@ -237,26 +237,25 @@ struct layer_source {
 /** fill() - The next piece from msb-registry. */
 static int fill(struct layer_source *l, struct error *err)
 {
+	uint64_t before = l->stored;
 	struct fetch_info info;
 	ssize_t n;
 
-	if (!l->asked && fetch_ask(l->channel, FETCH_BLOB, l->name, l->at, l->size, err) < 0)
+	if (!l->asked && fetch_ask(l->channel, FETCH_BLOB, l->name, l->at, l->size, l->into, err) < 0)
 		return -(int)err->code;
 	l->asked = true;
-	n = fetch_next(l->channel, &info, l->chunk, &l->end, NULL, NULL, err);
+	n = fetch_next(l->channel, &info, l->chunk, &l->stored, &l->end, NULL, NULL, err);
 	if (n < 0) {
 		l->end = true; /* nothing follows a failure */
 		return (int)n;
 	}
 	l->chunk_at = 0;
 	l->chunk_len = (size_t)n;
-	l->at += (uint64_t)n;
-	if (l->at > l->size)
+	if ((l->stored != before && (l->stored < l->at || l->stored > l->size)) || (uint64_t)n > l->size - l->at)
 		return err_set(err, ERR_LIMIT, 0, "a layer is larger than its descriptor says");
-	atomic_fetch_add(&l->progress->fetched, (uint64_t)n);
-	/* Without room for it the pull just cannot go on from here another time. */
-	if (n && l->keep && fd_write_full(l->part, l->chunk, (size_t)n) < 0)
-		l->keep = false;
+	atomic_fetch_add(&l->progress->fetched, (uint64_t)n + l->stored - before);
+	if (n)
+		fd_close(&l->into); /* without room for it the pull just cannot go on from here another time */
 	return 0;
 }
 
@@ -266,23 +265,21 @@ static ssize_t read_layer(void *arg, void *to, size_t max, struct error *err)
 	struct layer_source *l = arg;
 	size_t n;
 
-	if (l->at < l->kept) {
-		ssize_t got = fd_pread_full(l->part, to, MIN(max, l->kept - l->at), (off_t)l->at);
-
-		if (got <= 0)
-			return err_set(err, ERR_SYSTEM, errno, "read what an earlier pull kept");
-		l->at += (uint64_t)got;
-		atomic_fetch_add(&l->progress->taken, (uint64_t)got);
-		return got;
-	}
 	if (l->at == l->size && !l->asked)
 		return 0; /* all of it had been kept */
-	while (l->chunk_at == l->chunk_len && !l->end)
+	while (l->at >= l->stored && l->chunk_at == l->chunk_len && !l->end)
 		if (fill(l, err) < 0)
 			return -(int)err->code;
-	n = MIN(max, l->chunk_len - l->chunk_at);
-	memcpy(to, l->chunk + l->chunk_at, n);
-	l->chunk_at += n;
+	if (l->at < l->stored) {
+		n = MIN(max, l->stored - l->at);
+		if (fd_pread_full(l->part, to, n, (off_t)l->at) != (ssize_t)n)
+			return err_set(err, ERR_SYSTEM, errno, "read what is here of the layer");
+	} else {
+		n = MIN(max, l->chunk_len - l->chunk_at);
+		memcpy(to, l->chunk + l->chunk_at, n);
+		l->chunk_at += n;
+	}
+	l->at += n;
 	atomic_fetch_add(&l->progress->taken, (uint64_t)n);
 	return (ssize_t)n;
 }
@@ -294,6 +291,7 @@ static int try_layer(struct pull *p, uint32_t i, int channel, int part, bool *ke
 	struct layer_source from = { .channel = channel, .part = part, .size = progress->size, .progress = progress };
 	struct blob_source source = { read_layer, &from };
 	struct stat st = { 0 };
+	struct fetch_info info;
 	uint64_t blocks;
 	int rc;
 
@@ -303,18 +301,19 @@ static int try_layer(struct pull *p, uint32_t i, int channel, int part, bool *ke
 		return err_set(err, ERR_NO_MEMORY, 0, "out of memory");
 	if (fstat(part, &st) < 0 || ((uint64_t)st.st_size > from.size && ftruncate(part, 0) < 0))
 		return err_set(err, ERR_SYSTEM, errno, "what an earlier pull kept");
-	from.kept = (uint64_t)st.st_size <= from.size ? (uint64_t)st.st_size : 0;
-	from.keep = from.size >= PART_BYTES_MIN && lseek(part, (off_t)from.kept, SEEK_SET) >= 0;
+	from.stored = (uint64_t)st.st_size <= from.size ? (uint64_t)st.st_size : 0;
+	from.into = from.size >= PART_BYTES_MIN ? layer_part(p->a, progress->diff_id) : -1;
 	atomic_store(&progress->taken, 0);
 	atomic_store(&progress->state, LAYER_FETCHING);
 	rc = layer_unpack(p->a->layers, &source, p->shared->blobs[i].digest, progress->diff_id, &blocks, note, err);
 	/* Bytes that are not what they should be are nothing to go on from. */
-	*keep = rc < 0 && from.keep && err->code != ERR_INVALID && err->code != ERR_LIMIT &&
+	*keep = rc < 0 && from.into >= 0 && err->code != ERR_INVALID && err->code != ERR_LIMIT &&
 		err->code != ERR_UNSUPPORTED;
 	while (rc < 0 && from.asked && !from.end &&
-	       fetch_next(channel, &(struct fetch_info){ 0 }, from.chunk, &from.end, NULL, NULL, NULL) >= 0)
+	       fetch_next(channel, &info, from.chunk, &from.stored, &from.end, NULL, NULL, NULL) >= 0)
 		; /* the next answer on this channel must not begin within this one */
 	free(from.chunk);
+	fd_close(&from.into);
 	return rc;
 }
 
@@ -522,26 +521,6 @@ static int fetch_layers(struct pull *p, struct error *err)
 	return rc;
 }
 
-/** known_image() - Is the manifest's image in the store, with all its layers? */
-static bool known_image(const struct pull *p, const char *digest)
-{
-	struct image *img = NULL;
-	char path[96];
-	bool whole;
-
-	if (image_store_record(p->a->store, digest, &img, NULL) < 0)
-		return false;
-	snprintf(path, sizeof(path), "manifests/%s.erofs", digest);
-	whole = faccessat(p->a->cache, path, R_OK, 0) == 0;
-	for (uint32_t i = 0; whole && i < img->layer_count; i++) {
-		uint64_t blocks;
-
-		whole = layer_known(p->a, img->layers[i], &blocks);
-	}
-	image_free(img);
-	return whole;
-}
-
 /** is_current() - One question to the registry: does the tag still mean what is here? */
 static bool is_current(struct pull *p)
 {
@@ -551,14 +530,14 @@ static bool is_current(struct pull *p)
 	bool end = false;
 
 	if (p->again || image_store_ref(p->a->store, p->name, digest, top, NULL) < 0 || !top[0] ||
-	    !known_image(p, digest))
+	    !image_known(p->a, digest))
 		return false;
 	if (p->ref.digest[0])
 		return strcmp(p->ref.digest + 7, top) == 0;
-	if (fetch_ask(p->channels->own, FETCH_HEAD, p->ref.tag, 0, 0, NULL) < 0)
+	if (fetch_ask(p->channels->own, FETCH_HEAD, p->ref.tag, 0, 0, -1, NULL) < 0)
 		return false;
 	while (!end)
-		if (fetch_next(p->channels->own, &info, chunk, &end, on_note, p, NULL) < 0)
+		if (fetch_next(p->channels->own, &info, chunk, NULL, &end, on_note, p, NULL) < 0)
 			return false; /* the request that follows says why */
 	return strncmp(info.digest, "sha256:", 7) == 0 && strcmp(info.digest + 7, top) == 0;
 }
@@ -594,7 +573,7 @@ static int run(struct pull *p, const char *reference, struct error *err)
 	}
 	if (fetch_manifest(p, err) < 0)
 		return -(int)err->code;
-	if (!p->again && known_image(p, p->digest)) {
+	if (!p->again && image_known(p->a, p->digest)) {
 		if (!p->a->quiet)
 			fprintf(stderr, "✓ %s is up to date\n", p->name);
 		return image_name(p->a, p->name, p->digest, p->top, err);

@@ -79,6 +79,18 @@ static void on_connect_failed(void *arg, uint32_t id)
 	tell(arg, MONITOR_CONNECT_FAILED, id, NULL);
 }
 
+/** tell_counters() - What the guest's disks have done. */
+static void tell_counters(const struct monitor *m)
+{
+	struct monitor_message msg = { .type = MONITOR_COUNTED, .time_ns = clock_monotonic_ns() };
+
+	for (size_t i = 0; i < m->device_count; i++)
+		if (m->devices[i]->id == VIRTIO_ID_BLK)
+			virtio_blk_count(m->devices[i], &msg.disk_read_bytes, &msg.disk_written_bytes);
+	if (fd_send_msg(m->cfg->supervisor_fd, &msg, sizeof(msg), NULL, 0) < 0)
+		log_debug(LOG_MONITOR, "supervisor does not listen: %s", strerror(errno));
+}
+
 /** on_supervisor() - A command, or the end of the lifeline. */
 static void on_supervisor(void *arg, uint32_t events)
 {
@@ -101,6 +113,8 @@ static void on_supervisor(void *arg, uint32_t events)
 			tell(m, MONITOR_CONNECT_FAILED, msg.id, err.text);
 		return;
 	}
+	if (n == sizeof(msg) && msg.type == MONITOR_COUNT)
+		tell_counters(m);
 	for (size_t i = 0; i < fd_count; i++)
 		fd_close(&fds[i]);
 }

@@ -56,6 +56,7 @@ enum monitor_message_type {
 	/* supervisor -> monitor */
 	MONITOR_CONNECT = 1,	/* one fd (SOCK_STREAM): connect it to guest port `port`; `id` is the caller's */
 	MONITOR_POWER_OFF,	/* end the machine at once */
+	MONITOR_COUNT,		/* how much was read and written? */
 	/* monitor -> supervisor */
 	MONITOR_RUNNING = 32,	/* first instruction of the guest is about to run; time_ns is set */
 	MONITOR_CONNECT_FAILED, /* `id`: the guest refused or has no listener (the fd is closed, too) */
@@ -63,6 +64,7 @@ enum monitor_message_type {
 	MONITOR_GUEST_RESET,	/* reboot or triple fault */
 	MONITOR_GUEST_PANIC,	/* the kernel said so */
 	MONITOR_FAILED,		/* text says why; the monitor ends */
+	MONITOR_COUNTED,	/* disk_read_bytes and disk_written_bytes are set */
 };
 
 /** Fixed-size record; the receiver checks type and length and treats text as hostile bytes (no NUL promised). */
@@ -72,6 +74,7 @@ struct monitor_message {
 	uint32_t port;
 	uint32_t zero;
 	int64_t time_ns; /* CLOCK_MONOTONIC */
+	uint64_t disk_read_bytes, disk_written_bytes; /* by the guest, of all its disks, since the boot */
 	char text[480];
 };
 

@@ -75,6 +75,7 @@ static const struct field exited_fields[] = {
 	FIELD(msg_exited, signaled, 1, FIELD_BOOL),
 	FIELD(msg_exited, code, 2, FIELD_UINT),
 	FIELD(msg_exited, oom, 3, FIELD_BOOL),
+	FIELD(msg_exited, disk_full, 4, FIELD_BOOL),
 };
 static const struct field shutdown_fields[] = { FIELD(msg_shutdown, grace_ms, 1, FIELD_UINT) };
 static const struct field stats_fields[] = {

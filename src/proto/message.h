@@ -123,6 +123,7 @@ struct msg_exited {
 	bool signaled;
 	uint64_t code;		  /* exit status 0..255, or the signal's number */
 	bool oom;		  /* it, or one of its processes, was killed because the guest's memory ran out */
+	bool disk_full;		  /* it failed, and nothing more fits on the writable disk */
 };
 
 /** How long processes may take to end after SIGTERM; then SIGKILL. The agent does not wait longer than they need. */

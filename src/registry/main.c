@@ -43,6 +43,7 @@ int main(int argc, char **argv)
 	setrlimit(RLIMIT_CORE, &none);
 	prctl(PR_SET_DUMPABLE, 0);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a file that may not grow further says so */
 	if (argc < 2)
 		return usage();
 	command = argv[1];

@@ -3,9 +3,10 @@
  * Theory of operation. One thread: client_step() waits for the network and for the channels. A channel has at most one
  * exchange. What its socket does not take at once is kept in `out`; while there is anything in it, the exchange gets no
  * more bytes (curl stops reading, and the registry's sending stops with it): so a channel holds two chunks of
- * HTTP_CHUNK_MAX at most, or one manifest. The other side is msb-image, which reads archives of strangers: its requests
- * are checked, and one that breaks the protocol loses its channel. When configuration or credentials cannot be read,
- * each request is answered with that failure: so there is one error for the user, printed by one program.
+ * HTTP_CHUNK_MAX at most, or one manifest. A blob with a file to go to is not held up. The other side is msb-image,
+ * which reads archives of strangers: its requests are checked, and one that breaks the protocol loses its channel. When
+ * configuration or credentials cannot be read, each request is answered with that failure: so there is one error for
+ * the user, printed by one program.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -14,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -30,6 +32,8 @@ struct channel {
 	struct exchange x;
 	struct buf out;
 	size_t out_at;
+	int file;	       /* where a blob's bytes go; -1: through the channel */
+	uint64_t stored, told; /* how far they go there, and what the other side knows of it */
 };
 
 struct server {
@@ -44,8 +48,9 @@ static void close_channel(struct channel *c)
 	if (c->busy)
 		exchange_cancel(&c->x);
 	fd_close(&c->fd);
+	fd_close(&c->file);
 	buf_free(&c->out);
-	*c = (struct channel){ .fd = -1 };
+	*c = (struct channel){ .fd = -1, .file = -1 };
 }
 
 /** send_frame() - At once as far as the socket takes it, the rest later. */
@@ -69,6 +74,15 @@ static void send_frame(struct channel *c, enum fetch_frame_type type, const void
 	c->broken |= c->out.failed;
 }
 
+/** tell() - How far the file goes, if that is news. */
+static void tell(struct channel *c)
+{
+	if (c->told == c->stored)
+		return;
+	c->told = c->stored;
+	send_frame(c, FETCH_STORED, &c->stored, sizeof(c->stored));
+}
+
 /** on_note(), on_info(), on_bytes(), on_done() - Of a channel's exchange. */
 static void on_note(void *arg, const char *text)
 {
@@ -84,6 +98,12 @@ static bool on_bytes(void *arg, const uint8_t *p, size_t n)
 {
 	struct channel *c = arg;
 
+	if (c->file >= 0 && fd_pwrite_full(c->file, p, n, (off_t)c->x.at) == 0) {
+		c->stored = c->x.at + n;
+		return true;
+	}
+	fd_close(&c->file); /* it takes no more */
+	tell(c);
 	if (c->out.len && c->x.kind == EXCHANGE_BLOB)
 		return false;
 	for (size_t at = 0, part; at < n; at += part) {
@@ -99,6 +119,8 @@ static void on_done(void *arg, const struct error *err)
 	struct fetch_failure f = { .code = err ? err->code : ERR_NONE };
 
 	c->busy = false;
+	fd_close(&c->file);
+	tell(c);
 	if (!err) {
 		send_frame(c, FETCH_END, "", 0);
 		return;
@@ -148,13 +170,34 @@ static void distrust(struct channel *c)
 	on_done(c, &nobody);
 }
 
+/** take_file() - The one that came with a request. */
+static void take_file(struct channel *c, int *fds, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (c->file < 0 && !c->busy)
+			c->file = TAKE_FD(fds[i]);
+		else
+			fd_close(&fds[i]);
+}
+
+/** file_is_sound() - Where there is one, writing to it cannot block. */
+static bool file_is_sound(const struct channel *c)
+{
+	struct stat st;
+
+	return c->file < 0 || (c->request.kind == FETCH_BLOB && fstat(c->file, &st) == 0 && S_ISREG(st.st_mode));
+}
+
 /** read_request() - The channel has something to read: (a part of) a request, or its end. */
 static void read_request(struct server *s, struct channel *c)
 {
-	ssize_t n = recv(c->fd, (char *)&c->request + c->got, sizeof(c->request) - c->got, MSG_DONTWAIT);
+	int fds[FD_PASS_MAX];
+	size_t count;
+	ssize_t n = fd_recv_msg(c->fd, (char *)&c->request + c->got, sizeof(c->request) - c->got, fds, &count);
 
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+	if (n < 0 && errno == EAGAIN)
 		return;
+	take_file(c, fds, count);
 	if (n <= 0 || c->busy) { /* one request at a time */
 		c->broken = true;
 		return;
@@ -163,7 +206,7 @@ static void read_request(struct server *s, struct channel *c)
 	if (c->got < sizeof(c->request))
 		return;
 	c->got = 0;
-	if (!is_sound(&c->request)) {
+	if (!is_sound(&c->request) || !file_is_sound(c)) {
 		c->broken = true;
 		return;
 	}
@@ -179,6 +222,7 @@ static void read_request(struct server *s, struct channel *c)
 	memcpy(c->x.name, c->request.name, sizeof(c->x.name));
 	c->x.at = c->request.offset;
 	c->x.size = c->request.size;
+	c->stored = c->told = c->request.offset;
 	c->x.ops = &ops;
 	c->x.arg = c;
 	c->busy = true;
@@ -221,11 +265,11 @@ static bool accept_channel(struct server *s)
 		while (c < s->channel + FETCH_CHANNELS_MAX && c->fd >= 0)
 			c++;
 		if (c == s->channel + FETCH_CHANNELS_MAX || getsockopt(fds[i], SOL_SOCKET, SO_TYPE, &type, &len) < 0 ||
-		    type != SOCK_STREAM) {
+		    type != SOCK_STREAM || fd_set_nonblock(fds[i], true) < 0) {
 			fd_close(&fds[i]);
 			continue;
 		}
-		*c = (struct channel){ .fd = fds[i], .out = BUF_INIT(OUT_MAX) };
+		*c = (struct channel){ .fd = fds[i], .file = -1, .out = BUF_INIT(OUT_MAX) };
 	}
 	return n > 0;
 }
@@ -255,6 +299,8 @@ static int run(struct server *s, struct error *err)
 				flush(of[i]);
 			if (!of[i]->broken && (fds[i].revents & CURL_WAIT_POLLIN))
 				read_request(s, of[i]);
+			if (!of[i]->broken && !of[i]->out.len)
+				tell(of[i]);
 			if (of[i]->broken)
 				close_channel(of[i]);
 		}
@@ -272,7 +318,7 @@ int serve(const char *home, const char *reference, const struct client_options *
 		return err_set(err, ERR_NO_MEMORY, 0, "out of memory");
 	fd_set_cloexec(FETCH_CONTROL_FD, true); /* not for docker's credential helpers */
 	for (size_t i = 0; i < FETCH_CHANNELS_MAX; i++)
-		s->channel[i].fd = -1;
+		s->channel[i].fd = s->channel[i].file = -1;
 	s->client = client_new(home, reference, options, &s->refusal);
 	if (!s->client)
 		s->client = client_new_idle(err);

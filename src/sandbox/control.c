@@ -73,18 +73,19 @@ void control_close(struct supervisor *s)
 		unlinkat(s->spec->dir_fd, SOCKET_NAME, 0);
 }
 
-/** answer_status() - @stats: NULL: what the guest says is not known */
-static void answer_status(struct client *c, const struct msg_stats *stats)
+/** answer_status() - What is known now. */
+static void answer_status(struct client *c)
 {
 	struct supervisor *s = c->s;
+	const struct msg_stats *stats = s->stats_known ? &s->stats : NULL;
 	struct usage u = usage_of(s->monitor_pid);
 	struct buf body = BUF_INIT(1024);
 	uint32_t sessions, attached;
 	struct ctl_status m = { .uptime_ns = (uint64_t)(clock_ns(CLOCK_BOOTTIME) - s->life.started_ns),
 				.cpu_ns = u.cpu_ns,
 				.resident_bytes = u.resident_bytes,
-				.disk_read_bytes = u.read_bytes,
-				.disk_written_bytes = u.written_bytes,
+				.disk_read_bytes = s->disk_known ? s->disk_read_bytes : UINT64_MAX,
+				.disk_written_bytes = s->disk_known ? s->disk_written_bytes : UINT64_MAX,
 				.guest_total_bytes = stats ? stats->memory_total : UINT64_MAX,
 				.guest_free_bytes = stats ? stats->memory_available : UINT64_MAX,
 				.upper_total_bytes = stats && stats->upper_total ? stats->upper_total : UINT64_MAX,
@@ -102,27 +103,35 @@ static void answer_status(struct client *c, const struct msg_stats *stats)
 }
 
 /** answer_all() - Whoever waits for the status. */
-static void answer_all(struct supervisor *s, const struct msg_stats *stats)
+static void answer_all(struct supervisor *s)
 {
 	loop_remove(s->loop, &s->stats_timer);
 	for (size_t i = 0; i < CLIENTS_MAX; i++)
 		if (s->clients[i] && s->clients[i]->kind == CLIENT_STATUS && !s->clients[i]->ended)
-			answer_status(s->clients[i], stats);
+			answer_status(s->clients[i]);
 }
 
 /** on_stats_timeout() - The agent is busy, or stopped. */
 static void on_stats_timeout(void *arg, uint32_t events)
 {
 	(void)events;
-	answer_all(arg, NULL);
+	answer_all(arg);
 }
 
 void control_stats(struct supervisor *s, const struct frame *f)
 {
-	struct msg_stats stats;
-	bool ok = f && msg_decode_stats(f->body, f->body_len, &stats);
+	s->stats_known = msg_decode_stats(f->body, f->body_len, &s->stats);
+	if (s->stats_known && s->disk_known)
+		answer_all(s);
+}
 
-	answer_all(s, ok ? &stats : NULL);
+void control_counted(struct supervisor *s, const struct monitor_message *m)
+{
+	s->disk_known = true;
+	s->disk_read_bytes = m->disk_read_bytes;
+	s->disk_written_bytes = m->disk_written_bytes;
+	if (s->stats_known)
+		answer_all(s);
 }
 
 void control_pong(struct supervisor *s)
@@ -144,6 +153,23 @@ static bool ask_agent(struct supervisor *s, struct client *c, enum frame_type ty
 
 	c->kind = kind;
 	return (s->phase == RUNNING || s->phase == DRAINING) && supervisor_send(s, type, &nothing);
+}
+
+/** ask_status() - Agent and monitor each know a part. Who asks while they are asked gets the same answer. */
+static void ask_status(struct supervisor *s, struct client *c)
+{
+	const struct monitor_message count = { .type = MONITOR_COUNT };
+
+	c->kind = CLIENT_STATUS;
+	if (s->stats_timer >= 0)
+		return;
+	s->stats_known = s->disk_known = false;
+	s->stats_timer = loop_timer(s->loop, on_stats_timeout, s, NULL);
+	if (s->stats_timer < 0 || !ask_agent(s, c, FRAME_STATS, CLIENT_STATUS) ||
+	    fd_send_msg(s->monitor_fd, &count, sizeof(count), NULL, 0) < 0)
+		answer_all(s);
+	else
+		loop_timer_set(s->loop, s->stats_timer, STATS_WAIT_MS * NSEC_PER_MSEC);
 }
 
 bool control_request(struct supervisor *s, struct client *c, const struct frame *f)
@@ -171,14 +197,7 @@ bool control_request(struct supervisor *s, struct client *c, const struct frame 
 			client_finish(c);
 		return true;
 	case FRAME_CTL_STATUS:
-		if (!ask_agent(s, c, FRAME_STATS, CLIENT_STATUS)) {
-			answer_status(c, NULL);
-			return true;
-		}
-		if (s->stats_timer < 0) {
-			s->stats_timer = loop_timer(s->loop, on_stats_timeout, s, NULL);
-			loop_timer_set(s->loop, s->stats_timer, STATS_WAIT_MS * NSEC_PER_MSEC);
-		}
+		ask_status(s, c);
 		return true;
 	default:
 		return false;

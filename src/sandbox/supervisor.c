@@ -341,6 +341,9 @@ static void on_monitor(void *arg, uint32_t events)
 		else
 			broken(s, 0, "the guest agent refused the session");
 		break;
+	case MONITOR_COUNTED:
+		control_counted(s, &msg);
+		break;
 	case MONITOR_GUEST_OFF:
 		if (s->phase >= RUNNING)
 			supervisor_end(s, SANDBOX_STOPPED, MSG_FAIL_OTHER, 0, "the guest powered off");

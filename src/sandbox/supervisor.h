@@ -53,6 +53,9 @@ struct supervisor {
 	struct output_log *log;
 	struct lifetimes life;
 	int idle_timer, stop_timer, stats_timer;
+	struct msg_stats stats; /* the status that is asked for, as far as it is known */
+	uint64_t disk_read_bytes, disk_written_bytes;
+	bool stats_known, disk_known;
 	int max_fd;	     /* timerfd on CLOCK_BOOTTIME */
 	int64_t stop_due_ns; /* CLOCK_MONOTONIC: then by force */
 	struct identity self;
@@ -85,6 +88,8 @@ void control_close(struct supervisor *s);
 bool control_request(struct supervisor *s, struct client *c, const struct frame *f);
 /** control_stats() - The agent told what it uses. */
 void control_stats(struct supervisor *s, const struct frame *f);
+/** control_counted() - The monitor told what the guest's disks have done. */
+void control_counted(struct supervisor *s, const struct monitor_message *m);
 /** control_pong() - The agent answered. */
 void control_pong(struct supervisor *s);
 

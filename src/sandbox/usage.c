@@ -53,9 +53,6 @@ static void add(struct usage *u, pid_t pid, uint64_t *shared_bytes)
 		u->resident_bytes += shared - *shared_bytes;
 		*shared_bytes = shared;
 	}
-	read_file(pid, "io", text, sizeof(text));
-	u->read_bytes += number_after(text, "read_bytes: ");
-	u->written_bytes += number_after(text, "write_bytes: ");
 }
 
 struct usage usage_of(pid_t pid)

@@ -7,7 +7,7 @@
 #include <sys/types.h>
 
 struct usage {
-	uint64_t cpu_ns, resident_bytes, read_bytes, written_bytes;
+	uint64_t cpu_ns, resident_bytes;
 };
 
 /** usage_of() - Of a process and its children (the monitor; QEMU below it). What cannot be read counts as 0. */

@@ -6,6 +6,7 @@
  * Source: virtio 1.2, 5.2.
  */
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,6 +51,8 @@ struct blk {
 	struct virtio_device dev;
 	struct disk *disk;
 	unsigned int complaints; /* log lines about failed transfers */
+	/* Done for the guest; also read by other threads, to whom only each number by itself means something. */
+	_Atomic uint64_t read_bytes, written_bytes;
 	struct iovec iov[QUEUE_IOV_MAX];
 };
 
@@ -138,7 +141,10 @@ static uint8_t transfer(struct blk *blk, uint64_t sector, bool to_guest, uint32_
 	if (rc < 0 && blk->complaints++ < BLK_COMPLAINTS_MAX)
 		log_warn(LOG_VIRTIO, "%s: %s at sector %llu: %s", blk->dev.name, to_guest ? "read" : "write",
 			 (unsigned long long)sector, strerror(-rc));
-	return rc < 0 ? BLK_S_IOERR : BLK_S_OK;
+	if (rc < 0)
+		return BLK_S_IOERR;
+	atomic_fetch_add_explicit(to_guest ? &blk->read_bytes : &blk->written_bytes, bytes, memory_order_relaxed);
+	return BLK_S_OK;
 }
 
 /** request() - One request. Return: bytes written to guest memory, or -1 when the chain has no room for a status. */
@@ -206,6 +212,14 @@ static const struct virtio_ops blk_ops = {
 	.kick = blk_kick,
 	.destroy = blk_destroy,
 };
+
+void virtio_blk_count(const struct virtio_device *dev, uint64_t *read_bytes, uint64_t *written_bytes)
+{
+	const struct blk *blk = (const struct blk *)dev;
+
+	*read_bytes += atomic_load_explicit(&blk->read_bytes, memory_order_relaxed);
+	*written_bytes += atomic_load_explicit(&blk->written_bytes, memory_order_relaxed);
+}
 
 struct virtio_device *virtio_blk_new(struct loop *loop, const char *name, struct disk *disk, struct error *err)
 {

@@ -103,6 +103,8 @@ void virtio_device_fini(struct virtio_device *dev);
 
 /** virtio_blk_new() - @disk: taken. Requests run synchronously on the loop's thread: give it a loop of its own. */
 struct virtio_device *virtio_blk_new(struct loop *loop, const char *name, struct disk *disk, struct error *err);
+/** virtio_blk_count() - Add what the guest has read and written so far. Any thread. */
+void virtio_blk_count(const struct virtio_device *dev, uint64_t *read_bytes, uint64_t *written_bytes);
 /** virtio_rng_new() - Entropy from getrandom(). */
 struct virtio_device *virtio_rng_new(struct loop *loop, struct error *err);
 /** virtio_console_new() - Output only: what the guest writes is appended to fd (borrowed), up to max_bytes. */

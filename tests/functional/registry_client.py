@@ -12,7 +12,7 @@ TOP = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = pathlib.Path(os.environ.get("MSB_BUILD", TOP / "build")) / "msb-registry"
 
 HEAD, MANIFEST, BLOB = 1, 2, 3
-INFO, NOTE, BYTES, END, FAILED = 1, 2, 3, 4, 5
+INFO, NOTE, BYTES, END, FAILED, STORED = 1, 2, 3, 4, 5, 6
 CODES = ["none", "internal", "system", "no_memory", "usage", "invalid", "not_found", "exists", "permission",
          "unsupported", "protocol", "limit", "timeout", "closed"]
 
@@ -22,10 +22,10 @@ def text(raw):
 
 
 class Answer:
-    """notes, info (None or a dict), data, and code ("none": END came), text, hint."""
+    """notes, info (None or a dict), data, stored (how far the file goes), and code ("none": END came), text, hint."""
 
     def __init__(self):
-        self.notes, self.info, self.data = [], None, bytearray()
+        self.notes, self.info, self.data, self.stored = [], None, bytearray(), None
         self.code = self.text = self.hint = None
 
     def __repr__(self):
@@ -51,8 +51,10 @@ class Channel:
             out += piece
         return bytes(out)
 
-    def ask(self, kind, name, offset=0, size=0):
-        self.socket.sendall(struct.pack("=IIQQ256s", kind, 0, offset, size, name.encode()))
+    def ask(self, kind, name, offset=0, size=0, files=()):
+        """files: descriptors that come with the request; at most one is of use."""
+        passed = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", files))] if files else []
+        self.socket.sendmsg([struct.pack("=IIQQ256s", kind, 0, offset, size, name.encode())], passed)
 
     def frame(self):
         kind, length = struct.unpack("=II", self.read(8))
@@ -73,6 +75,10 @@ class Channel:
             elif kind == BYTES:
                 assert out.info is not None and body
                 out.data += body
+            elif kind == STORED:
+                (at,) = struct.unpack("=Q", body)
+                assert out.info is not None and not out.data and at > (out.stored or 0)
+                out.stored = at
             elif kind == END:
                 assert not body and out.info is not None
                 out.code = "none"
@@ -84,8 +90,8 @@ class Channel:
                 assert zero == 0 and out.text
                 return out
 
-    def __call__(self, kind, name, offset=0, size=0):
-        self.ask(kind, name, offset, size)
+    def __call__(self, kind, name, offset=0, size=0, files=()):
+        self.ask(kind, name, offset, size, files)
         return self.answer()
 
 

@@ -2,6 +2,7 @@
 """msb-registry by itself, over its channel protocol: what it asks for, what it believes, what it says when it fails."""
 import base64
 import concurrent.futures
+import fcntl
 import json
 import os
 import socket
@@ -577,6 +578,56 @@ def test_back_pressure(home, peer):
     assert serve.status == 0
     print("memory KiB", paused, most)
     assert most["RssAnon"] < 8 << 10 and most["VmHWM"] < 24 << 10
+
+
+def test_into_a_file(tmp_path, home, peer):
+    """A blob goes into the file that came with the request, from the byte asked for; what it does not take is sent."""
+    data = bytes(range(256)) * 4096
+    digest = peer.add_blob(data)
+    peer.fault("/blobs/" + digest, cut(300_000), times=1)
+    path = tmp_path / "part"
+    path.write_bytes(data[:1000])
+    with Serve(home, f"{peer.host}/team/app:1.0") as serve, open(path, "r+b") as file, open(path, "rb") as no_writing:
+        channel = serve.channel()
+        fcntl.flock(file, fcntl.LOCK_EX)
+        answer = channel(BLOB, digest, offset=1000, size=len(data), files=[file.fileno()])
+        assert answer.code == "none" and answer.stored == len(data) and not answer.data, answer
+        assert path.read_bytes() == data
+        answer = channel(BLOB, digest, offset=1000, size=len(data), files=[no_writing.fileno()])
+        assert answer.code == "none" and answer.stored is None and answer.data == data[1000:]
+        answer = channel(BLOB, digest, offset=1000, size=len(data), files=[file.fileno()] * 5)
+        assert answer.code == "none" and answer.stored == len(data)
+        file.close()
+        fcntl.flock(no_writing, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the lock has gone with the last descriptor: none is kept
+    assert serve.status == 0
+
+
+def test_into_a_full_file(tmp_path, home, peer):
+    """A file that takes a part of it: the rest is sent."""
+    data = bytes(range(256)) * 4096
+    digest, path = peer.add_blob(data), tmp_path / "part"
+    with Serve(home, f"{peer.host}/team/app:1.0", prefix=("bash", "-c", 'ulimit -f 512; exec "$@"', "bash")) as serve:
+        with open(path, "wb") as file:
+            answer = serve.channel()(BLOB, digest, size=len(data), files=[file.fileno()])
+    assert answer.code == "none" and 0 < answer.stored <= 512 << 10, answer
+    assert path.read_bytes()[:answer.stored] + answer.data == data
+
+
+@pytest.mark.parametrize("what", ["pipe", "head"])
+def test_file_of_no_use(tmp_path, home, peer, what):
+    """Nothing that could block is written to, and only blobs go into files: the channel ends, the others do not."""
+    digest = peer.add_blob(b"x" * 100_000)
+    readable, pipe = os.pipe()
+    with Serve(home, f"{peer.host}/team/app:1.0") as serve, open(tmp_path / "part", "wb") as file:
+        channel, other = serve.channel(), serve.channel()
+        if what == "pipe":
+            channel.ask(BLOB, digest, size=100_000, files=[pipe])
+        else:
+            channel.ask(HEAD, "1.0", files=[file.fileno()])
+        assert channel.socket.recv(1) == b""
+        assert other(BLOB, digest, size=100_000).data == b"x" * 100_000
+    os.close(readable)
+    os.close(pipe)
 
 
 @pytest.mark.show_02_bad

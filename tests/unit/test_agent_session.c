@@ -73,6 +73,11 @@ bool stop_active(void)
 	return stopping;
 }
 
+bool stats_disk_full(void)
+{
+	return false;
+}
+
 uint64_t stats_oom_kills(void)
 {
 	static uint64_t kills = 5;

@@ -149,6 +149,22 @@ static void ranges(void **state)
 	assert_int_equal(lseek(file, 0, SEEK_END), SECTORS * 512);
 }
 
+static void counts_what_was_done(void **state)
+{
+	uint64_t r = 1, w = 2;
+
+	(void)state;
+	assert_int_equal(request(IN, 5, 1024, true), S_OK);
+	assert_int_equal(request(IN, 0, 512, true), S_OK);
+	assert_int_equal(request(OUT, 0, 512, false), S_OK);
+	assert_int_equal(request(IN, SECTORS, 512, true), S_IOERR);
+	assert_int_equal(request(OUT, SECTORS, 512, false), S_IOERR);
+	assert_int_equal(request(FLUSH, 0, 0, false), S_OK);
+	virtio_blk_count(dev, &r, &w);
+	assert_int_equal(r, 1 + 1536);
+	assert_int_equal(w, 2 + 512);
+}
+
 static void identity(void **state)
 {
 	(void)state;
@@ -255,7 +271,7 @@ static void batch(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		W(reads), W(writes), W(ranges), W(identity), W(zeroes), W(header_cut_in_pieces), W(no_status),
+		W(reads), W(writes), W(ranges), W(counts_what_was_done), W(identity), W(zeroes), W(header_cut_in_pieces), W(no_status),
 		W(short_header), W(batch),
 		cmocka_unit_test_setup_teardown(read_only_disk, read_only, stop),
 	};

@@ -187,7 +187,7 @@ static void small_messages_round_trip(void **state)
 	assert_int_equal(sig.number, 15);
 	TRIP(clock, clock, .realtime_ns = 4294967296);
 	assert_true(clock.realtime_ns == 4294967296);
-	TRIP(exited, end, .signaled = true, .code = 9, .oom = true);
+	TRIP(exited, end, .signaled = true, .code = 9, .oom = true, .disk_full = true);
 	assert_true(end.signaled && end.oom);
 	TRIP(shutdown, stop, .grace_ms = 10000);
 	assert_int_equal(stop.grace_ms, 10000);

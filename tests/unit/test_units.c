@@ -67,6 +67,43 @@ static void test_size_hint(void **state)
 	assert_string_equal(err.hint, "use 1.5G");
 }
 
+static void test_milliseconds(void **state)
+{
+	static const struct {
+		const char *text;
+		bool zero, ok;
+		uint64_t ms;
+	} rows[] = {
+		{ "500ms", false, true, 500 }, { "2s", false, true, 2000 }, { "3", false, true, 3000 },
+		{ "1m", false, true, 60000 },  { "0", true, true, 0 },	    { "0ms", true, true, 0 },
+		{ "0", false, false, 0 },      { "0ms", false, false, 0 },  { "ms", true, false, 0 },
+		{ "-1ms", true, false, 0 },    { "1.5ms", true, false, 0 }, { "99999999999999999999ms", true, false, 0 },
+		{ "1 ms", true, false, 0 },    { "", true, false, 0 },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct error err = ERROR_INIT;
+		uint64_t ms = 7;
+
+		assert_int_equal(unit_duration_ms("interval", rows[i].text, rows[i].zero, &ms, &err),
+				 rows[i].ok ? 0 : -ERR_USAGE);
+		if (rows[i].ok)
+			assert_int_equal(ms, rows[i].ms);
+	}
+}
+
+static void test_size_texts(void **state)
+{
+	char text[24];
+
+	(void)state;
+	assert_string_equal(unit_size_text(1023, text), "1023 B");
+	assert_string_equal(unit_size_text(1536, text), "1.5 KiB");
+	assert_string_equal(unit_size_text(1536 << 10, text), "1.5 MiB");
+	assert_string_equal(unit_size_text(5ull << 29, text), "2.50 GiB");
+}
+
 static void test_durations(void **state)
 {
 	static const struct {
@@ -132,7 +169,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sizes),	  cmocka_unit_test(test_sizes_refused),
-		cmocka_unit_test(test_size_hint), cmocka_unit_test(test_durations),
+		cmocka_unit_test(test_size_hint), cmocka_unit_test(test_durations), cmocka_unit_test(test_milliseconds),
+		cmocka_unit_test(test_size_texts),
 		cmocka_unit_test(test_rlimits),	  cmocka_unit_test(test_env),
 	};
 
