@@ -33,6 +33,7 @@ fi
 status=0
 cd "$top"
 "${as[@]}" env -i PATH="$PATH" HOME="$top/home" TMPDIR="$top/tmp" MSB_LONG="${MSB_LONG:-}" MSB_SEED="${MSB_SEED:-}" \
+	MSB_ONCE="${MSB_ONCE:-}" \
 	MSB_CLONE="$top/clone.git" /usr/bin/python3 -m pytest -v -p no:cacheprovider --junitxml="$top/tmp/junit.xml" \
 	tests/functional "$@" || status=$?
 cp "$top/tmp/junit.xml" "$junit"

@@ -28,10 +28,47 @@ def pytest_terminal_summary(terminalreporter):
     terminalreporter.write_line(f"seed {SEED}; msb was started {sum(COUNTS.values())} times, {COUNTS['run']} of them for a run")
 
 
+# Seconds that the files of tests take, roughly, for MSB_SHARD; others: 15. What takes long comes first.
+WEIGHTS = {"test_backends": 170, "test_lifecycle": 120, "test_brief": 90, "test_pull_faults": 75, "test_load": 70,
+           "test_states": 60, "test_many": 60, "test_state_damage": 50, "test_bad_input": 45, "test_newcomer": 45,
+           "test_run": 40, "test_registry": 40, "test_root_disk": 40, "test_terminal": 30, "test_metrics": 30,
+           "test_logs": 30, "test_pull_registry": 25}
+# Whose subject is the same for every user: where both run (make check as root), the ordinary user leaves them to root.
+ONCE = {"test_backends", "test_brief", "test_pull_faults", "test_pull_registry", "test_pull_progress", "test_registry",
+        "test_states", "test_many", "test_state_damage", "test_terminal", "test_logs", "test_metrics", "test_cp",
+        "test_completion", "test_config", "test_save", "test_standins", "test_clock", "test_session_streams", "test_other_build"}
+ONCE_BUT = {"test_lifecycle": ("test_workflow", "test_exec", "test_detached")}
+
+
+def shard_of(module, modules, count):
+    """Files spread over the shards, the longest first, each to the one that has least."""
+    load = [0] * count
+    for name in sorted(modules, key=lambda n: (-WEIGHTS.get(n, 15), n)):
+        least = load.index(min(load))
+        if name == module:
+            return least
+        load[least] += WEIGHTS.get(name, 15)
+    return 0
+
+
+def left_out(item):
+    module, test = item.module.__name__, item.function.__name__
+    if item.get_closest_marker("long") and not os.environ.get("MSB_LONG"):
+        return True
+    if item.get_closest_marker("root") and os.geteuid() != 0:
+        return True
+    return bool(os.environ.get("MSB_ONCE")) and (module in ONCE or test not in ONCE_BUT.get(module, (test,)))
+
+
 def pytest_collection_modifyitems(config, items):
-    """What is for make check-long only is left out, not skipped: it belongs to another command. So is what needs root."""
-    out = [i for i in items if (i.get_closest_marker("long") and not os.environ.get("MSB_LONG")) or
-           (i.get_closest_marker("root") and os.geteuid() != 0)]
+    """What is for make check-long only is left out, not skipped: it belongs to another command. So is what needs root,
+    what somebody else runs (MSB_ONCE), and what belongs to another shard (MSB_SHARD=1/2)."""
+    out = [i for i in items if left_out(i)]
+    if os.environ.get("MSB_SHARD"):
+        mine, count = map(int, os.environ["MSB_SHARD"].split("/"))
+        modules = {i.module.__name__ for i in items}
+        shards = {m: shard_of(m, modules, count) for m in modules}
+        out += [i for i in items if i not in out and shards[i.module.__name__] != mine - 1]
     if out:
         config.hook.pytest_deselected(items=out)
         items[:] = [i for i in items if i not in out]
