@@ -40,7 +40,7 @@ bench: all
 bench-pull: all
 	@/usr/bin/python3 tests/bench/pull.py
 
-# One line of an issue's list: make show N=01.3 (01.1 to 01.6, 01.speed, 01.bad; 02.1 to 02.5, 02.speed, 02.bad)
+# One line of an issue's list: make show N=01.3 (01.1 to 01.6, 01.speed, 01.bad; 02.1 to 02.5, 02.speed, 02.bad; 03.1 to 03.9)
 show: all
 	@bash scripts/show.sh "$(N)"
 
