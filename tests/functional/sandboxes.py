@@ -107,5 +107,7 @@ def kill_everything(msb):
 def nothing_left(msb):
     """Everything as before, but for processes that need a moment to die."""
     census = Census(msb.home)
+    census.folders = (msb.home,)
+    census.files = files(msb.home)
     yield census
     census.check(within_s=5)
