@@ -45,6 +45,9 @@ def test_many_at_once(boxes):
     start = time.monotonic()
     boxes.ok("ls")
     listed_s = time.monotonic() - start
+    measured = {m["name"]: m for m in json.loads(boxes.ok("metrics", "--format", "json"))}
+    assert set(measured) == set(names)
+    assert all(m["state"] == "running" and 0 < m["memory_bytes"] <= m["memory_limit_bytes"] == 128 << 20 for m in measured.values())
     pss = pss_kib(processes_of(boxes.home))
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         said = list(pool.map(lambda n: boxes("exec", n, "--", "hostname").stdout.decode().strip(), names))
