@@ -33,7 +33,7 @@ int kvm_run(const struct monitor_config *cfg, struct virtio_device **devices, si
 
 /** One device served to QEMU: `sock` is QEMU's end of a socket pair whose other end vhost_user_new() serves. */
 struct qemu_device {
-	enum virtio_id id; /* BLK, VSOCK, RNG: vhost-user. The console is QEMU's own */
+	enum virtio_id id; /* BLK, VSOCK, RNG: vhost-user. Console and balloon are QEMU's own */
 	int sock;	   /* taken */
 };
 

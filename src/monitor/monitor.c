@@ -2,7 +2,7 @@
 /*
  * Theory of operation. One process, started by fork from the supervisor, runs one machine:
  *
- *  - the main thread runs the event loop of the small devices (vsock, rng, console) and listens to the supervisor;
+ *  - the main thread runs the event loop of the small devices (vsock, rng, console, balloon) and listens to the supervisor;
  *  - each disk has a thread with a loop of its own, because its requests block;
  *  - with KVM a further thread sits in kvm_run(), which makes the vCPU threads; with QEMU the virtual CPU is the
  *    child process and every device is served to it over vhost-user.
@@ -36,7 +36,7 @@
 #include "virtio/device.h"
 #include "virtio/transport.h"
 
-#define DEVICES_MAX (MONITOR_DISKS_MAX + 3)
+#define DEVICES_MAX (MONITOR_DISKS_MAX + 4)
 #define CONSOLE_TAIL KIB(8) /* where the last words of a kernel are looked for */
 #define HANG_UP_MS 1000 /* a QEMU that ends closes its sockets first; well below what a client waits for the reason */
 
@@ -281,6 +281,10 @@ static int build(struct monitor *m, struct error *err)
 	m->devices[m->device_count++] = dev;
 	if (cfg->kind == HYPERVISOR_KVM) {
 		dev = virtio_console_new(m->loop, cfg->console_fd, MONITOR_CONSOLE_MAX, err);
+		if (!dev)
+			return -(int)err->code;
+		m->devices[m->device_count++] = dev;
+		dev = virtio_balloon_new(m->loop, err);
 		if (!dev)
 			return -(int)err->code;
 		m->devices[m->device_count++] = dev;

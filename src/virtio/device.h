@@ -23,7 +23,14 @@
 #define VIRTIO_QUEUES_MAX 4
 #define VIRTIO_CONFIG_MAX 64 /* bytes of device-specific configuration we serve */
 
-enum virtio_id { VIRTIO_ID_NET = 1, VIRTIO_ID_BLK = 2, VIRTIO_ID_CONSOLE = 3, VIRTIO_ID_RNG = 4, VIRTIO_ID_VSOCK = 19 };
+enum virtio_id {
+	VIRTIO_ID_NET = 1,
+	VIRTIO_ID_BLK = 2,
+	VIRTIO_ID_CONSOLE = 3,
+	VIRTIO_ID_RNG = 4,
+	VIRTIO_ID_BALLOON = 5,
+	VIRTIO_ID_VSOCK = 19,
+};
 
 #define VIRTIO_F_INDIRECT_DESC_BIT 28
 #define VIRTIO_F_EVENT_IDX_BIT 29
@@ -107,6 +114,8 @@ struct virtio_device *virtio_blk_new(struct loop *loop, const char *name, struct
 void virtio_blk_count(const struct virtio_device *dev, uint64_t *read_bytes, uint64_t *written_bytes);
 /** virtio_rng_new() - Entropy from getrandom(). */
 struct virtio_device *virtio_rng_new(struct loop *loop, struct error *err);
+/** virtio_balloon_new() - Gives back to the host what the guest reports as free. Guest memory must be anonymous. */
+struct virtio_device *virtio_balloon_new(struct loop *loop, struct error *err);
 /** virtio_console_new() - Output only: what the guest writes is appended to fd (borrowed), up to max_bytes. */
 struct virtio_device *virtio_console_new(struct loop *loop, int fd, uint64_t max_bytes, struct error *err);
 

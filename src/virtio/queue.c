@@ -65,6 +65,7 @@ bool queue_setup(struct queue *q, const struct guest_memory *mem, uint16_t size,
 		return false;
 	q->mem = mem;
 	q->size = size;
+	q->chain_bytes_max = QUEUE_CHAIN_BYTES_MAX;
 	q->event_idx = driver_features >> VIRTIO_F_EVENT_IDX_BIT & 1;
 	q->indirect = driver_features >> VIRTIO_F_INDIRECT_DESC_BIT & 1;
 	q->ready = true;
@@ -87,7 +88,7 @@ static bool add_iov(const struct queue *q, struct queue_chain *chain, const stru
 	if (n == QUEUE_IOV_MAX || (!write && chain->write_count))
 		return false;
 	p = memory_ptr(q->mem, d->addr, d->len);
-	if (!p || d->len > QUEUE_CHAIN_BYTES_MAX - *total)
+	if (!p || d->len > q->chain_bytes_max - *total)
 		return false;
 	*total += d->len;
 	chain->iov[n] = (struct iovec){ .iov_base = p, .iov_len = d->len };

@@ -15,7 +15,7 @@
 
 #define QUEUE_SIZE_MAX 1024 /* what QEMU offers on virtio-mmio, whatever the device says */
 #define QUEUE_IOV_MAX 256	      /* descriptors in one chain, indirect ones included */
-#define QUEUE_CHAIN_BYTES_MAX (8u << 20)
+#define QUEUE_CHAIN_BYTES_MAX (8u << 20) /* unless the device says otherwise */
 
 enum queue_result { QUEUE_OK, QUEUE_EMPTY, QUEUE_BROKEN };
 
@@ -24,6 +24,7 @@ struct queue {
 	bool ready, broken;
 	uint16_t size;			/* power of two, 1..QUEUE_SIZE_MAX */
 	uint16_t next_avail, next_used; /* free-running */
+	uint32_t chain_bytes_max;	/* each way; a device may change it before it pops */
 	bool event_idx;			/* VIRTIO_F_EVENT_IDX negotiated */
 	bool indirect;			/* VIRTIO_F_INDIRECT_DESC negotiated */
 	uint16_t signalled_used;	/* used index at the last queue_should_notify() */

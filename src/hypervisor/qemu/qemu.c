@@ -122,6 +122,7 @@ static void device_args(struct args *a, const struct qemu_device *d, size_t i)
 		break;
 	case VIRTIO_ID_NET:
 	case VIRTIO_ID_CONSOLE:
+	case VIRTIO_ID_BALLOON:
 		a->failed = true;
 		break;
 	}
@@ -172,6 +173,9 @@ static void build_args(struct args *a, const struct monitor_config *cfg, const s
 	arg(a, "virtio-serial-device,max_ports=1");
 	arg(a, "-device");
 	arg(a, "virtconsole,chardev=con");
+	/* QEMU's own: what the guest reports as free becomes a hole in the memfd, so it is gone for the devices too. */
+	arg(a, "-device");
+	arg(a, "virtio-balloon-device,free-page-reporting=on,deflate-on-oom=on");
 	if (cfg->early_console) {
 		arg(a, "-chardev");
 		arg(a, "file,id=early,path=/dev/fdset/1,append=on");
