@@ -108,6 +108,11 @@ uint64_t stats_oom_kills(void);
 /** stats_disk_full() - Is the writable disk, if there is one, as good as full? */
 bool stats_disk_full(void);
 
+/** squeeze() - Drop the page cache, in a process of its own. */
+void squeeze(void);
+/** squeeze_reap() - A child ended. */
+void squeeze_reap(pid_t pid);
+
 /** handoff() - Make the image's init PID 1; the agent goes on in a new process. @name: our argv[0], changed here. */
 bool handoff(const struct msg_boot *boot, char *name, struct failure *f);
 bool handoff_done(void);

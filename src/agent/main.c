@@ -124,8 +124,10 @@ static void on_child(void *arg, uint32_t events)
 	(void)events;
 	while (read(signals, &info, sizeof(info)) > 0)
 		;
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
 		session_reap(pid, status);
+		squeeze_reap(pid);
+	}
 	stop_progress();
 }
 
@@ -212,6 +214,9 @@ static bool on_frame(const struct frame *f, struct msg_clock *clock)
 		return send_stats();
 	case FRAME_SHUTDOWN:
 		on_shutdown(f);
+		return true;
+	case FRAME_SQUEEZE:
+		squeeze();
 		return true;
 	default:
 		return true;

@@ -2,7 +2,8 @@
 /*
  * Theory of operation. One process, started by fork from the supervisor, runs one machine:
  *
- *  - the main thread runs the event loop of the small devices (vsock, rng, console, balloon) and listens to the supervisor;
+ *  - the main thread runs the event loop of the small devices (vsock, rng, console, balloon) and listens to the
+ *    supervisor;
  *  - each disk has a thread with a loop of its own, because its requests block;
  *  - with KVM a further thread sits in kvm_run(), which makes the vCPU threads; with QEMU the virtual CPU is the
  *    child process and every device is served to it over vhost-user.

@@ -39,6 +39,7 @@ enum frame_type {
 	FRAME_GOODBYE = 9,	/* agent -> host: empty; everything is on disk, power-off follows */
 	FRAME_STATS = 10,	/* host -> agent: empty; answered by FRAME_STATS_REPLY */
 	FRAME_STATS_REPLY = 11, /* agent -> host: struct msg_stats */
+	FRAME_SQUEEZE = 12,	/* host -> agent: empty; nobody uses the sandbox, drop what is only cached */
 	/* session connection, files (see below) */
 	FRAME_DONE = 15,	/* agent -> host: struct msg_done, the answer to PUT's END; the last frame */
 	/* session connection, a command */

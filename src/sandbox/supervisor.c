@@ -465,6 +465,20 @@ static void on_idle(void *arg, uint32_t events)
 	supervisor_stop(s, SANDBOX_STOP_GRACE_S * 1000, text);
 }
 
+/** on_squeeze() - Nobody used it for a while: what its guest only caches is the host's (agent/squeeze.c). */
+static void on_squeeze(void *arg, uint32_t events)
+{
+	struct supervisor *s = arg;
+	const struct buf nothing = BUF_INIT(0);
+
+	(void)events;
+	if (lifetimes_squeeze_left(&s->life, clock_monotonic_ns()) <= 0) {
+		s->life.squeezed = true;
+		supervisor_send(s, FRAME_SQUEEZE, &nothing);
+	}
+	supervisor_set_timers(s);
+}
+
 /** on_max() - It has lived for --max-duration: at once, whatever runs. */
 static void on_max(void *arg, uint32_t events)
 {
@@ -485,7 +499,9 @@ static void on_max(void *arg, uint32_t events)
 
 void supervisor_set_timers(struct supervisor *s)
 {
-	int64_t idle = lifetimes_idle_left(&s->life, clock_monotonic_ns());
+	int64_t now = clock_monotonic_ns();
+	int64_t idle = lifetimes_idle_left(&s->life, now);
+	int64_t squeeze = lifetimes_squeeze_left(&s->life, now);
 	int64_t left = lifetimes_max_left(&s->life, clock_ns(CLOCK_BOOTTIME));
 	struct itimerspec at = { 0 };
 
@@ -494,6 +510,9 @@ void supervisor_set_timers(struct supervisor *s)
 	if (s->idle_timer >= 0)
 		loop_timer_set(s->loop, s->idle_timer,
 			       idle == LIFETIME_NEVER || s->phase == DRAINING ? -1 : MAX(idle, 1));
+	if (s->squeeze_timer >= 0)
+		loop_timer_set(s->loop, s->squeeze_timer,
+			       squeeze == LIFETIME_NEVER || s->phase == DRAINING ? -1 : MAX(squeeze, 1));
 	if (s->max_fd < 0 || left == LIFETIME_NEVER)
 		return;
 	left = MAX(left, 1);
@@ -562,6 +581,9 @@ static int watch_persistent(struct supervisor *s, struct error *err)
 	s->log = output_log_open(s->spec->dir_fd, err);
 	if (!s->log || control_listen(s, err) < 0)
 		return -(int)err->code;
+	s->squeeze_timer = loop_timer(s->loop, on_squeeze, s, err);
+	if (s->squeeze_timer < 0)
+		return s->squeeze_timer;
 	if (s->life.idle_ns) {
 		s->idle_timer = loop_timer(s->loop, on_idle, s, err);
 		if (s->idle_timer < 0)
@@ -669,6 +691,7 @@ int supervisor_main(struct sandbox_spec *spec, int client_fd, int session_fd)
 				 .boot_timer = -1,
 				 .clock_timer = -1,
 				 .idle_timer = -1,
+				 .squeeze_timer = -1,
 				 .stop_timer = -1,
 				 .stats_timer = -1,
 				 .end_state = SANDBOX_CRASHED,

@@ -52,7 +52,7 @@ struct supervisor {
 	char once[32];		/* the one that is sent, if it is for the first boot only */
 	struct output_log *log;
 	struct lifetimes life;
-	int idle_timer, stop_timer, stats_timer;
+	int idle_timer, squeeze_timer, stop_timer, stats_timer;
 	struct msg_stats stats; /* the status that is asked for, as far as it is known */
 	uint64_t disk_read_bytes, disk_written_bytes;
 	bool stats_known, disk_known;

@@ -75,6 +75,27 @@ static void touch_starts_idle_again(void **state)
 	assert_int_equal(lifetimes_max_left(&l, S(5002)), S(58)); /* and nothing else */
 }
 
+static void squeezed_once_a_minute_after_use(void **state)
+{
+	struct lifetimes l = made(0, 0, 100, 5000); /* whatever its limits */
+
+	(void)state;
+	assert_int_equal(lifetimes_squeeze_left(&l, S(101)), S(59));
+	lifetimes_session(&l, 1, S(130));
+	assert_int_equal(lifetimes_squeeze_left(&l, S(1000)), LIFETIME_NEVER);
+	lifetimes_session(&l, -1, S(1000));
+	assert_int_equal(lifetimes_squeeze_left(&l, S(1000)), S(60));
+	assert_int_equal(lifetimes_squeeze_left(&l, S(1060)), 0);
+	l.squeezed = true;
+	assert_int_equal(lifetimes_squeeze_left(&l, S(1061)), LIFETIME_NEVER);
+	lifetimes_touch(&l, S(1070));
+	assert_int_equal(lifetimes_squeeze_left(&l, S(1071)), S(59));
+	l.squeezed = true;
+	lifetimes_session(&l, 1, S(1200));
+	lifetimes_session(&l, -1, S(1201));
+	assert_int_equal(lifetimes_squeeze_left(&l, S(1201)), S(60));
+}
+
 /* ping and metrics call nothing here: what is not told is no activity. */
 static void asking_how_long_is_no_activity(void **state)
 {
@@ -130,6 +151,7 @@ int main(void)
 		cmocka_unit_test(open_session_is_never_idle),
 		cmocka_unit_test(beginning_a_session_is_activity),
 		cmocka_unit_test(touch_starts_idle_again),
+		cmocka_unit_test(squeezed_once_a_minute_after_use),
 		cmocka_unit_test(asking_how_long_is_no_activity),
 		cmocka_unit_test(max_counts_whatever_happens),
 		cmocka_unit_test(sleep_of_the_host_counts_for_max_only),
