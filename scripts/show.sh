@@ -19,6 +19,10 @@ case $line in
 	/usr/bin/python3 tests/bench/pull.py 2>&1 | tee "$results.log"
 	grep -E '^(not )?ok ' "$results.log" > "$results.txt"
 	exec /usr/bin/python3 scripts/sum_results.py --line "$line" "$results.txt" ;;
+03.speed)
+	bash tests/bench/lifecycle.sh 2>&1 | tee "$results.log"
+	grep -E '^(not )?ok ' "$results.log" > "$results.txt"
+	exec /usr/bin/python3 scripts/sum_results.py --line "$line" "$results.txt" ;;
 01.6)
 	rm -f "$results.xml"
 	bash scripts/check_as_user.sh "$results.xml" -s
@@ -28,7 +32,7 @@ case $line in
 	meson test -C build --no-rebuild --print-errorlogs "${parsers[@]}"
 	marker=show_02_bad files+=(build/meson-logs/testlog.json) ;;
 [0-9][0-9].[0-9]*) marker=show_${line/./_} ;;
-*) echo "usage: make show N=LINE, where LINE is 01.1 to 01.6, 01.speed, 01.bad, 02.1 to 02.5, 02.speed, 02.bad or 03.1 to 03.9" >&2; exit 2 ;;
+*) echo "usage: make show N=LINE, where LINE is 01.1 to 01.6, 01.speed, 01.bad, 02.1 to 02.5, 02.speed, 02.bad, 03.1 to 03.9 or 03.speed" >&2; exit 2 ;;
 esac
 rm -f "$results.xml"
 /usr/bin/python3 -m pytest -v -s -p no:cacheprovider -m "$marker" --junitxml="$results.xml" tests/functional

@@ -133,7 +133,6 @@ int command_ls(int argc, char **argv)
 	}
 	if (engine_paths(&paths, ENGINE_READ, &err) < 0 || engine_list(&paths, &list, &count, &err) < 0)
 		return command_failed(&err);
-	engine_sweep(&paths);
 	table_row(&table, heads);
 	for (size_t i = 0; i < count; i++) {
 		const struct sandbox_record *r = &list[i];
@@ -147,9 +146,10 @@ int command_ls(int argc, char **argv)
 			printf("%s\n", r->name);
 		table_row(&table, (const char *const[]){ r->name, r->image, state_word(r->state, false),
 							 local_time(r->created_ns, when) });
-		json_array_append_new(json, json_pack("{s:s,s:s,s:o,s:s}", "name", r->name, "status",
-						      state_word(r->state, true), "created_at",
-						      json_time(r->created_ns), "image", r->image));
+		if (o.format)
+			json_array_append_new(json, json_pack("{s:s,s:s,s:o,s:s}", "name", r->name, "status",
+							      state_word(r->state, true), "created_at",
+							      json_time(r->created_ns), "image", r->image));
 	}
 	sandbox_records_free(list, count);
 	if (o.format && !o.quiet)
@@ -243,7 +243,6 @@ int command_ps(int argc, char **argv)
 	}
 	if (engine_paths(&paths, ENGINE_READ, &err) < 0 || engine_list(&paths, &list, &count, &err) < 0)
 		return command_failed(&err);
-	engine_sweep(&paths);
 	table_row(&table, heads);
 	if (count)
 		qsort(list, count, sizeof(*list), compare_names);

@@ -22,6 +22,7 @@
 #include "base/fd.h"
 #include "engine/lifecycle.h"
 #include "engine/sandbox_json.h"
+#include "engine/use.h"
 #include "sandbox/sandbox.h"
 
 /** has_file() - sandboxes/NAME/sandbox.json. */
@@ -135,8 +136,11 @@ static int mend_row(struct state *db, int sandboxes, const struct sandbox_record
 			  &r->supervisor, err);
 }
 
-/** wrong() - Is there anything to mend? Reading is all that most commands need to do. */
-static bool wrong(int sandboxes, const struct sandbox_record *list, size_t count, DIR *dir)
+/**
+ * wrong() - Is there anything to mend? Reading is all that most commands need to do.
+ * @strays: set when there are directories of no sandbox that stays: of running ephemeral ones, or left by dead ones
+ */
+static bool wrong(int sandboxes, const struct sandbox_record *list, size_t count, DIR *dir, bool *strays)
 {
 	struct dirent *e;
 
@@ -144,10 +148,13 @@ static bool wrong(int sandboxes, const struct sandbox_record *list, size_t count
 		if (state_effective(&list[i]) != list[i].state || is_unwanted(sandboxes, &list[i]) ||
 		    (!state_is_live(list[i].state) && !has_file(sandboxes, list[i].name)))
 			return true;
-	while ((e = readdir(dir)))
-		if (sandbox_name_valid(e->d_name) && !is_listed(list, count, e->d_name) &&
-		    has_file(sandboxes, e->d_name))
+	while ((e = readdir(dir))) {
+		if (!sandbox_name_valid(e->d_name) || is_listed(list, count, e->d_name))
+			continue;
+		if (has_file(sandboxes, e->d_name))
 			return true;
+		*strays = true;
+	}
 	return false;
 }
 
@@ -173,25 +180,40 @@ static int mend(struct state *db, int sandboxes, DIR *dir, struct error *err)
 	return rc < 0 ? rc : state_commit(db, err);
 }
 
-int engine_recover(int home_fd, struct error *err)
+/** read_all() - Every record. */
+static int read_all(int home_fd, struct sandbox_record **list, size_t *count, struct error *err)
+{
+	struct state *db = state_open(home_fd, STATE_READ, err);
+	int rc = db ? state_list(db, list, count, err) : -(int)err->code;
+
+	state_close(db);
+	return rc;
+}
+
+/** sweep() - What dead ephemeral sandboxes left. */
+static void sweep(int sandboxes)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", sandboxes);
+	sandbox_sweep(path);
+}
+
+int recover_list(int home_fd, struct sandbox_record **list, size_t *count, struct error *err)
 {
 	int sandboxes = openat(home_fd, "sandboxes", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = sandboxes < 0 ? NULL : fdopendir(sandboxes);
-	struct sandbox_record *list = NULL;
+	bool strays = false;
 	struct state *db;
-	size_t count = 0;
-	int rc = 0;
+	int rc;
 
+	*list = NULL;
+	*count = 0;
 	if (!dir)
 		return 0;
-	db = state_open(home_fd, STATE_READ, err);
-	if (!db || state_list(db, &list, &count, err) < 0) {
-		state_close(db);
-		closedir(dir);
-		return -(int)err->code;
-	}
-	state_close(db);
-	if (wrong(sandboxes, list, count, dir)) {
+	rc = read_all(home_fd, list, count, err);
+	if (rc == 0 && wrong(sandboxes, *list, *count, dir, &strays)) {
+		strays = true;
 		db = state_open(home_fd, STATE_WRITE, err);
 		rc = db ? mend(db, sandboxes, dir, err) : -(int)err->code;
 		state_close(db);
@@ -199,26 +221,35 @@ int engine_recover(int home_fd, struct error *err)
 			err_clear(err); /* what is shown is checked anyway */
 			rc = 0;
 		}
+		sandbox_records_free(*list, *count);
+		*list = NULL;
+		*count = 0;
+		if (rc == 0)
+			rc = read_all(home_fd, list, count, err);
 	}
-	sandbox_records_free(list, count);
+	if (rc == 0 && strays)
+		sweep(sandboxes);
 	closedir(dir);
 	return rc;
 }
 
-int engine_check(const struct engine_paths *paths, struct error *err)
+int engine_recover(int home_fd, struct error *err)
 {
-	_cleanup_fd_ int home = open(paths->home, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct state *db;
-	int rc;
+	struct sandbox_record *list;
+	size_t count;
+	int rc = recover_list(home_fd, &list, &count, err);
 
-	if (home < 0)
-		return 0;
-	db = state_open(home, STATE_READ, err);
-	if (!db)
-		return -(int)err->code;
-	rc = state_check(db, err);
-	state_close(db);
+	sandbox_records_free(list, count);
 	return rc;
+}
+
+bool recover_is_sound(int home_fd, const struct sandbox_record *r)
+{
+	char path[SANDBOX_NAME_MAX + 64];
+
+	snprintf(path, sizeof(path), "sandboxes/%s/" SANDBOX_FILE, r->name);
+	return state_effective(r) == r->state && !strstr(r->config, "remove_at_end") &&
+	       faccessat(home_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
 int engine_rebuild(const struct engine_paths *paths, struct error *err)

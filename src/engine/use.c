@@ -42,28 +42,42 @@ int use_home_of(const struct engine_paths *paths, const char *name, struct error
 	return state_no_sandbox(name, err);
 }
 
+/** look() - One record as it is. */
+static int look(int home, const char *name, struct sandbox_record *out, struct error *err)
+{
+	struct state *db = state_open(home, STATE_READ, err);
+	int rc = db ? state_get(db, name, out, err) : -(int)err->code;
+
+	state_close(db);
+	return rc;
+}
+
 int engine_find(const struct engine_paths *paths, const char *name, struct sandbox_record *out, struct error *err)
 {
 	_cleanup_fd_ int home = use_home_of(paths, name, err);
-	struct state *db;
 	int rc;
 
-	if (home < 0 || engine_recover(home, err) < 0)
-		return -(int)err->code;
-	db = state_open(home, STATE_READ, err);
-	if (!db)
-		return -(int)err->code;
-	rc = state_get(db, name, out, err);
-	state_close(db);
+	if (home < 0)
+		return home;
+	/* Only when it is not as it should be, all others are looked at, too. */
+	rc = look(home, name, out, err);
+	if (rc == 0 && recover_is_sound(home, out))
+		return 0;
 	if (rc == 0)
-		out->state = state_effective(out);
-	return rc;
+		sandbox_record_clear(out);
+	else if (err->code == ERR_NOT_FOUND)
+		err_clear(err);
+	else
+		return rc;
+	if (engine_recover(home, err) < 0 || look(home, name, out, err) < 0)
+		return -(int)err->code;
+	out->state = state_effective(out);
+	return 0;
 }
 
 int engine_list(const struct engine_paths *paths, struct sandbox_record **out, size_t *count, struct error *err)
 {
 	_cleanup_fd_ int home = use_home(paths, err);
-	struct state *db;
 	int rc;
 
 	*out = NULL;
@@ -72,13 +86,7 @@ int engine_list(const struct engine_paths *paths, struct sandbox_record **out, s
 		err_clear(err);
 		return 0;
 	}
-	if (home < 0 || engine_recover(home, err) < 0)
-		return -(int)err->code;
-	db = state_open(home, STATE_READ, err);
-	if (!db)
-		return -(int)err->code;
-	rc = state_list(db, out, count, err);
-	state_close(db);
+	rc = home < 0 ? home : recover_list(home, out, count, err);
 	for (size_t i = 0; rc == 0 && i < *count; i++)
 		(*out)[i].state = state_effective(&(*out)[i]);
 	return rc;
@@ -354,14 +362,15 @@ static int image_for(int home, const struct run_spec *s, struct image **img, str
 	return rc;
 }
 
-/** connect_running() - To a sandbox that runs; it is started when it does not. */
+/** connect_running() - To a sandbox that runs; it is started when it does not. @r: its record, if it was read already
+ */
 static int connect_running(const struct engine_paths *paths, int home, const char *name, struct started *made,
 			   int cancel_fd, struct sandbox_record *r, struct run_session *out, struct error *err)
 {
 	for (int tries = 0;; tries++) {
 		int fd;
 
-		if (engine_find(paths, name, r, err) < 0)
+		if (!r->config && engine_find(paths, name, r, err) < 0)
 			return -(int)err->code;
 		if (state_is_live(r->state) && r->state != SANDBOX_DRAINING) {
 			fd = use_connect(home, r, err);
@@ -434,7 +443,6 @@ int engine_exec(const struct engine_paths *paths, const char *name, const struct
 		rc = image_for(home, &j->spec, &img, err);
 	if (rc == 0)
 		rc = make_exec(&j->spec, img, spec, exec, &text, out, err);
-	sandbox_record_clear(&r);
 	if (rc == 0 && !out->nothing_to_run) {
 		rc = out->fd = connect_running(paths, home, name, made ? made : &here, cancel_fd, &r, out, err);
 		out->supervisor = r.supervisor;

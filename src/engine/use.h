@@ -21,6 +21,10 @@ int use_ask(int fd, uint16_t type, const struct buf *body, uint16_t want, int li
  * engine_exec_finish(). */
 int use_open(const struct engine_paths *paths, const char *name, int cancel_fd, struct run_session *out,
 	     struct error *err);
+/** recover_list() - engine_recover(), and all records then, newest first. */
+int recover_list(int home_fd, struct sandbox_record **list, size_t *count, struct error *err);
+/** recover_is_sound() - Is this record surely as it must be? False says nothing. */
+bool recover_is_sound(int home_fd, const struct sandbox_record *r);
 /** use_wait_gone() - Until this process has ended. */
 void use_wait_gone(const struct identity *who, int limit_ms);
 

@@ -23,6 +23,7 @@
 #include "registry/commands.h"
 
 #define OUT_MAX (MANIFEST_BYTES_MAX + MIB(1))
+#define PIECE_MAX FETCH_BYTES_MAX /* written to a file at once: the larger, the fewer pages to look after */
 
 struct channel {
 	int fd; /* -1: free */
@@ -32,6 +33,7 @@ struct channel {
 	struct exchange x;
 	struct buf out;
 	size_t out_at;
+	struct buf piece;      /* not yet in the file */
 	int file;	       /* where a blob's bytes go; -1: through the channel */
 	uint64_t stored, told; /* how far they go there, and what the other side knows of it */
 };
@@ -50,6 +52,7 @@ static void close_channel(struct channel *c)
 	fd_close(&c->fd);
 	fd_close(&c->file);
 	buf_free(&c->out);
+	buf_free(&c->piece);
 	*c = (struct channel){ .fd = -1, .file = -1 };
 }
 
@@ -83,6 +86,21 @@ static void tell(struct channel *c)
 	send_frame(c, FETCH_STORED, &c->stored, sizeof(c->stored));
 }
 
+/** store() - What was collected for the file. Return: false when it takes no more: then the channel has it. */
+static bool store(struct channel *c)
+{
+	if (c->file < 0 || fd_pwrite_full(c->file, c->piece.data, c->piece.len, (off_t)c->stored) == 0) {
+		c->stored += c->piece.len;
+		c->piece.len = 0;
+		return true;
+	}
+	fd_close(&c->file);
+	tell(c);
+	send_frame(c, FETCH_BYTES, c->piece.data, c->piece.len);
+	buf_free(&c->piece);
+	return false;
+}
+
 /** on_note(), on_info(), on_bytes(), on_done() - Of a channel's exchange. */
 static void on_note(void *arg, const char *text)
 {
@@ -98,12 +116,10 @@ static bool on_bytes(void *arg, const uint8_t *p, size_t n)
 {
 	struct channel *c = arg;
 
-	if (c->file >= 0 && fd_pwrite_full(c->file, p, n, (off_t)c->x.at) == 0) {
-		c->stored = c->x.at + n;
+	if (c->file >= 0 && (c->piece.len + n <= PIECE_MAX || store(c))) {
+		c->broken |= !buf_append(&c->piece, p, n);
 		return true;
 	}
-	fd_close(&c->file); /* it takes no more */
-	tell(c);
 	if (c->out.len && c->x.kind == EXCHANGE_BLOB)
 		return false;
 	for (size_t at = 0, part; at < n; at += part) {
@@ -119,8 +135,9 @@ static void on_done(void *arg, const struct error *err)
 	struct fetch_failure f = { .code = err ? err->code : ERR_NONE };
 
 	c->busy = false;
+	if (store(c))
+		tell(c);
 	fd_close(&c->file);
-	tell(c);
 	if (!err) {
 		send_frame(c, FETCH_END, "", 0);
 		return;
@@ -269,7 +286,9 @@ static bool accept_channel(struct server *s)
 			fd_close(&fds[i]);
 			continue;
 		}
-		*c = (struct channel){ .fd = fds[i], .file = -1, .out = BUF_INIT(OUT_MAX) };
+		*c = (struct channel){
+			.fd = fds[i], .file = -1, .out = BUF_INIT(OUT_MAX), .piece = BUF_INIT(PIECE_MAX)
+		};
 	}
 	return n > 0;
 }
@@ -299,7 +318,7 @@ static int run(struct server *s, struct error *err)
 				flush(of[i]);
 			if (!of[i]->broken && (fds[i].revents & CURL_WAIT_POLLIN))
 				read_request(s, of[i]);
-			if (!of[i]->broken && !of[i]->out.len)
+			if (!of[i]->broken && !of[i]->out.len && store(of[i]))
 				tell(of[i]);
 			if (of[i]->broken)
 				close_channel(of[i]);

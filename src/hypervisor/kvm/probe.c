@@ -87,22 +87,31 @@ static const uint8_t probe_code[] = {
 #define PROBE_XRSTOR_AT (sizeof(probe_code) - 9)
 static const uint8_t probe_handler[] = { 0x49, 0x83, 0xc8, 0x01, 0x48, 0xcf }; /* or $1,%r8; iretq */
 
-/** permission_hint() - Whom to ask for access to the device. */
+/** permission_hint() - Whom to ask for access to the device. The files are read as they are: msb is static, and other
+ * sources of names would be loaded. */
 static void permission_hint(struct error *err)
 {
+	FILE *groups = fopen("/etc/group", "re"), *users = fopen("/etc/passwd", "re");
+	const struct group *group = NULL;
+	const struct passwd *user = NULL;
 	struct stat st;
-	const struct group *group;
-	const struct passwd *user = getpwuid(geteuid());
 
 	if (stat(KVM_PATH, &st) < 0)
-		return;
-	group = getgrgid(st.st_gid);
+		st = (struct stat){ .st_gid = 0 };
+	while (groups && (group = fgetgrent(groups)) && group->gr_gid != st.st_gid)
+		;
+	while (users && (user = fgetpwent(users)) && user->pw_uid != geteuid())
+		;
 	if ((st.st_mode & S_IWGRP) && st.st_gid != 0)
 		err_hint(err, "join the group that may use it: sudo usermod -aG %s %s, then log in again",
 			 group ? group->gr_name : "kvm", user ? user->pw_name : "$USER");
 	else
 		err_hint(err, "only root may use it here; as root: chgrp kvm /dev/kvm && chmod 660 /dev/kvm, "
 			      "and add %s to the group kvm", user ? user->pw_name : "the user");
+	if (groups)
+		fclose(groups);
+	if (users)
+		fclose(users);
 }
 
 int kvm_open(struct error *err)
