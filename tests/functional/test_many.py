@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import sqlite3
+import subprocess
 import time
 
 import pytest
@@ -67,14 +68,16 @@ def test_after_a_reboot(boxes):
         boxes.create(name)
     boxes.sh("a", "echo kept > /kept; sync")
     boxes.ok("stop", "b")
-    ours = os.getpid()
     kill_everything(boxes)
-    started = int(pathlib.Path(f"/proc/{ours}/stat").read_text().rsplit(")", 1)[1].split()[19])
-    with contextlib.closing(sqlite3.connect(boxes.home / "db/msb.db")) as db:
-        # Process numbers that exist: ours, with our start time.
-        db.execute("UPDATE sandbox SET boot_id = '00000000-0000-4000-8000-000000000000', pid = ?, start_time = ?", (ours, started))
-        db.commit()
-    assert boxes.states() == {"a": "Crashed", "b": "Stopped", "c": "Crashed"}
+    with subprocess.Popen(["sleep", "1000"]) as other:  # has the number, and even the start time, of their supervisors
+        started = int(pathlib.Path(f"/proc/{other.pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
+        with contextlib.closing(sqlite3.connect(boxes.home / "db/msb.db")) as db:
+            db.execute("UPDATE sandbox SET boot_id = '00000000-0000-4000-8000-000000000000', pid = ?, start_time = ?",
+                       (other.pid, started))
+            db.commit()
+        seen = boxes.states()
+        other.kill()
+    assert seen == {"a": "Crashed", "b": "Stopped", "c": "Crashed"}
     assert boxes.ok("ps", "-q") == ""
     boxes.ok("start", "a", "b", "c", timeout=120)
     assert boxes.states() == {n: "Running" for n in "abc"}
