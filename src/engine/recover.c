@@ -252,6 +252,22 @@ bool recover_is_sound(int home_fd, const struct sandbox_record *r)
 	       faccessat(home_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
+int engine_check(const struct engine_paths *paths, struct error *err)
+{
+	_cleanup_fd_ int home = open(paths->home, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct state *db;
+	int rc;
+
+	if (home < 0)
+		return 0;
+	db = state_open(home, STATE_READ, err);
+	if (!db)
+		return -(int)err->code;
+	rc = state_check(db, err);
+	state_close(db);
+	return rc;
+}
+
 int engine_rebuild(const struct engine_paths *paths, struct error *err)
 {
 	_cleanup_fd_ int home = open(paths->home, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
