@@ -50,7 +50,7 @@ class Full:
         env = dict(self.msb.env, LD_PRELOAD=str(self.injector), FAULT_UNDER=f"{self.msb.home}/", FAULT_AT=str(at),
                    FAULT_COUNT=str(self.counter), **({"FAULT_ONCE": "1"} if once else {}))
         Msb.count(args)
-        done = subprocess.run([MSB, *args], env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=120)
+        done = subprocess.run([MSB.with_name("msb-dynamic"), *args], env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=120)
         self.writes = int.from_bytes(self.counter.read_bytes(), "little")
         with open(self.counter, "r+b") as f:  # there is room again: for its supervisor, too
             f.write((-(1 << 30)).to_bytes(4, "little", signed=True))
