@@ -13,7 +13,7 @@ from conftest import MSB, SEED, TOP
 
 HERE = TOP / "tests" / "functional"
 CACHE = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-IN_RIG = [TOP / "tests" / "rig" / "rig", "--timeout", "900", "--", "env", "MSB_HYPERVISOR=kvm", f"XDG_CACHE_HOME={CACHE}"]
+IN_RIG = [TOP / "tests" / "rig" / "rig", "--timeout", "480", "--again", "--", "env", "MSB_HYPERVISOR=kvm", f"XDG_CACHE_HOME={CACHE}"]
 
 pytestmark = pytest.mark.rig
 
@@ -51,7 +51,7 @@ def outcomes(request, archive, python_archive):
                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     qemu = subprocess.run(command, env=dict(os.environ, MSB_HYPERVISOR="qemu"), stdin=subprocess.DEVNULL, capture_output=True,
                           text=True, timeout=900)
-    out, err = kvm.communicate(timeout=920)
+    out, err = kvm.communicate(timeout=1000)
     assert qemu.returncode == 0, qemu.stderr
     assert kvm.returncode == 0, err + out[-2000:]
     print(f"{len(command) - 5} cases, each on both back ends")
@@ -81,6 +81,6 @@ def test_loads_and_kills_on_kvm(archive):
     env = [f"MSB_TEST_ARCHIVE={archive}", f"MSB_SEED={SEED}"]
     done = subprocess.run([*IN_RIG, *env, sys.executable, "-m", "pytest", "-v", "-s", "-p",
                            "no:cacheprovider", HERE / "test_load.py"], stdin=subprocess.DEVNULL, capture_output=True,
-                          text=True, timeout=920)
+                          text=True, timeout=1000)
     print(done.stdout)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr

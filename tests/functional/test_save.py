@@ -123,7 +123,7 @@ def test_umoci_reads_it(msb, zoo, tmp_path):
     assert done.returncode == 0, done.stderr
     ours = listing.read(done.stdout.decode())
     # Mount points that the image has not, made by the agent; and the folders in which it made them.
-    made = {p for p in ("dev", "proc", "sys", "run", "tmp", "etc/hostname", "etc/hosts", "etc/resolv.conf") if p not in theirs}
+    made = {p for p in (".msb", "dev", "proc", "sys", "run", "tmp", "etc/hostname", "etc/hosts", "etc/resolv.conf") if p not in theirs}
     changed = {os.path.dirname(p) or "." for p in made}
     for path in made:
         del ours[path]
