@@ -139,6 +139,8 @@ int use_connect(int home_fd, const struct sandbox_record *r, struct error *err)
 {
 	struct sockaddr_un at = { .sun_family = AF_UNIX };
 	int64_t end = clock_monotonic_ns() + CONNECT_MS * NSEC_PER_MSEC;
+	struct ucred peer = { .pid = 0 };
+	socklen_t len = sizeof(peer);
 	char path[SANDBOX_NAME_MAX + 16];
 	_cleanup_fd_ int dir = -1;
 	_cleanup_fd_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -156,6 +158,11 @@ int use_connect(int home_fd, const struct sandbox_record *r, struct error *err)
 			return err_hint(err, "msb stop -f %.60s ends it by force", r->name);
 		}
 		poll(NULL, 0, 2);
+	}
+	/* Names are reused: it may be gone, and another one in its place that was made of something else. */
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 || peer.pid != r->supervisor.pid) {
+		err_set(err, ERR_CLOSED, 0, "sandbox %s was replaced by another one just now", r->name);
+		return err_hint(err, "try again");
 	}
 	return TAKE_FD(fd);
 }
@@ -414,41 +421,75 @@ int use_open(const struct engine_paths *paths, const char *name, int cancel_fd, 
 	return MIN(rc, 0);
 }
 
+/** What is asked of the agent, and all that it points to. */
+struct request {
+	char *config; /* of the sandbox that it was made for */
+	struct sandbox_json *j;
+	struct image *img;
+	struct msg_exec *exec;
+	struct buf text;
+};
+
+/** request_free() - Safe on a zeroed or failed one. */
+static void request_free(struct request *q)
+{
+	free(q->config);
+	free(q->exec);
+	if (q->img)
+		image_free(q->img);
+	engine_spec_free(q->j);
+	buf_free(&q->text);
+	*q = (struct request){ .config = NULL };
+}
+
+/** request_make() - For this sandbox. */
+static int request_make(struct request *q, int home, const struct sandbox_record *r, const struct exec_spec *spec,
+			struct run_session *out, struct error *err)
+{
+	int rc = 0;
+
+	request_free(q);
+	q->text = (struct buf)BUF_INIT(FRAME_BODY_MAX);
+	q->config = strdup(r->config);
+	q->exec = calloc(1, sizeof(*q->exec));
+	if (!q->config || !q->exec)
+		return err_set(err, ERR_NO_MEMORY, 0, "out of memory");
+	q->j = engine_spec(r, err);
+	if (!q->j)
+		return -(int)err->code;
+	out->memory_mib = q->j->spec.memory_mib;
+	if (spec->own_command)
+		rc = image_for(home, &q->j->spec, &q->img, err);
+	return rc < 0 ? rc : make_exec(&q->j->spec, q->img, spec, q->exec, &q->text, out, err);
+}
+
 int engine_exec(const struct engine_paths *paths, const char *name, const struct exec_spec *spec, struct started *made,
 		int cancel_fd, struct run_session *out, struct error *err)
 {
 	struct started here = { .starter_fd = -1 };
-	struct buf text = BUF_INIT(FRAME_BODY_MAX);
-	_cleanup_(freep) struct msg_exec *exec = calloc(1, sizeof(*exec));
+	struct request q = { .config = NULL };
 	struct sandbox_record r = { .image = NULL };
-	struct sandbox_json *j = NULL;
-	struct image *img = NULL;
 	_cleanup_fd_ int home = -1;
-	int rc = 0;
+	int rc;
 
 	*out = (struct run_session){ .fd = -1, .control_fd = -1, .starter_fd = -1, .started_for_it = made != NULL };
 	snprintf(out->name, sizeof(out->name), "%s", name);
 	snprintf(out->stage, sizeof(out->stage), "exec");
-	if (!exec)
-		return err_set(err, ERR_NO_MEMORY, 0, "out of memory");
 	home = use_home_of(paths, name, err);
 	if (home < 0)
 		return home;
 	rc = engine_find(paths, name, &r, err);
-	if (rc == 0 && !(j = engine_spec(&r, err)))
-		rc = -(int)err->code;
-	if (j)
-		out->memory_mib = j->spec.memory_mib;
-	if (rc == 0 && spec->own_command)
-		rc = image_for(home, &j->spec, &img, err);
 	if (rc == 0)
-		rc = make_exec(&j->spec, img, spec, exec, &text, out, err);
+		rc = request_make(&q, home, &r, spec, out, err);
 	if (rc == 0 && !out->nothing_to_run) {
 		rc = out->fd = connect_running(paths, home, name, made ? made : &here, cancel_fd, &r, out, err);
 		out->supervisor = r.supervisor;
+		/* It may have been modified, or replaced by another one, before it could be connected to. */
+		if (rc >= 0 && strcmp(r.config, q.config) != 0)
+			rc = request_make(&q, home, &r, spec, out, err);
 		if (rc >= 0) {
 			fd_set_nonblock(out->fd, true);
-			rc = session_start_command(out, exec, cancel_fd, err);
+			rc = session_start_command(out, q.exec, cancel_fd, err);
 		}
 	}
 	/* From here on the session keeps the sandbox; or nothing does. */
@@ -458,11 +499,8 @@ int engine_exec(const struct engine_paths *paths, const char *name, const struct
 
 		engine_exec_finish(paths, out, &ignored);
 	}
-	if (img)
-		image_free(img);
-	engine_spec_free(j);
+	request_free(&q);
 	sandbox_record_clear(&r);
-	buf_free(&text);
 	return MIN(rc, 0);
 }
 
