@@ -24,9 +24,9 @@ NAMES = ("a", "b", "c")
 STUCK_S = 20
 # What a command may end with: what it did, or that the sandbox was not in the right state, or died under it.
 STATES = {"Created", "Starting", "Running", "Draining", "Stopped", "Crashed"}
-# One at a time, by a lock that is gone with the boot.
-COUNT = ("until mkdir /tmp/lock 2>/dev/null; do sleep 0.05; done; n=$(cat /count 2>/dev/null || echo 0); n=$((n + 1));"
-         " echo $n > /new; sync; mv /new /count; sync; echo $GEN $n; rmdir /tmp/lock")
+# Numbers of its own, each above all that are on the disk: without a lock, since a command may be killed at any moment.
+COUNT = ("mkdir -p /c; n=$(cat /c/*/n 2>/dev/null | sort -n | tail -n 1); n=${n:-0};"
+         " until mkdir /c/$((n += 1)) 2>/dev/null || [ $n -gt 99999 ]; do :; done; echo $n > /c/$n/n; sync; echo $GEN $n")
 
 
 class Worker:
