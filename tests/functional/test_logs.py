@@ -76,7 +76,7 @@ def test_follower_ends_with_its_reader(msb, sandbox):
     follower = msb.popen("logs", "-f", "--source", "system", sandbox, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert follower.stdout.readline() == b"sandbox started\n"
     follower.stdout.close()
-    assert follower.wait(timeout=20) == 0
+    assert follower.wait(timeout=20) in (0, 128 + signal.SIGPIPE)  # seen between two lines, or in the middle of one
     follower = msb.popen("logs", "-f", "--source", "system", sandbox, stdout=subprocess.PIPE)
     assert follower.stdout.readline() == b"sandbox started\n"
     follower.send_signal(signal.SIGINT)

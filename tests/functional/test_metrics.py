@@ -119,7 +119,7 @@ def test_follow(msb, two):
     assert [m["name"] for m in lines] == 3 * ["busy", "idle"]
     assert all(m["cpu_percent"] is not None for m in lines)
     child.stdout.close()
-    assert child.wait(timeout=10) == 0
+    assert child.wait(timeout=10) in (0, 128 + signal.SIGPIPE)  # seen between two lines, or in the middle of one
 
 
 def test_watch_restores_the_terminal(msb, two):
