@@ -50,13 +50,15 @@ def abstract_sockets():
         return {fields[7] for fields in map(str.split, f) if len(fields) > 7 and fields[7].startswith("@")}
 
 
+# Held for programs, and held by the kernel itself. Not MemAvailable: in a virtual machine that reports free pages to its
+# host, memory which any program freed is missing there for many seconds (touch 400 MB and exit: -350 MB).
+PROGRAMS = ("AnonPages", "Shmem")
+KERNEL = ("SUnreclaim", "KernelStack", "PageTables", "VmallocUsed")
+
+
 def in_use_kib():
-    """Memory that somebody holds. Not MemAvailable: in a virtual machine that reports free pages to its host, memory
-    which any program freed is missing there for many seconds (touch 400 MB and exit: -350 MB).
-    """
-    held = ("AnonPages", "Shmem", "SUnreclaim", "KernelStack", "PageTables", "Mlocked", "VmallocUsed")
     with open("/proc/meminfo") as f:
-        return sum(int(line.split()[1]) for line in f if line.split(":")[0] in held)
+        return {line.split(":")[0]: int(line.split()[1]) for line in f if line.split(":")[0] in PROGRAMS + KERNEL}
 
 
 def others_kib():
@@ -90,9 +92,10 @@ class Census:
         self.mounts = mounts()
         self.in_use, self.others = in_use_kib(), others_kib()
 
-    def lost_kib(self):
+    def lost_kib(self, kinds):
         """Memory not given back. Another program may hold more than before, or less: only what neither explains is lost."""
-        lost = in_use_kib() - self.in_use
+        now = in_use_kib()
+        lost = sum(now[kind] - self.in_use[kind] for kind in kinds)
         return min(lost, lost - (others_kib() - self.others))
 
     def processes_left(self):
@@ -119,8 +122,11 @@ class Census:
         sockets = abstract_sockets() - self.sockets
         assert not sockets, f"abstract sockets left: {sockets}"
         if memory_kib is not None:
-            end = time.monotonic() + 3
-            while self.lost_kib() > memory_kib and time.monotonic() < end:
-                os.sched_yield()
-            lost = self.lost_kib()
-            assert lost <= memory_kib, f"{lost} KiB of memory were not given back within 3 s"
+            # What the kernel frees in the background of a busy machine (slabs, page tables) may take longer.
+            for kinds, limit_s in (PROGRAMS, 3), (PROGRAMS + KERNEL, 30):
+                end = time.monotonic() + limit_s
+                while self.lost_kib(kinds) > memory_kib and time.monotonic() < end:
+                    os.sched_yield()
+                lost = self.lost_kib(kinds)
+                assert lost <= memory_kib, \
+                    f"{lost} KiB of memory were not given back within {limit_s} s: before {self.in_use}, now {in_use_kib()}"
