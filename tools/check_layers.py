@@ -17,11 +17,12 @@ ALLOWED = {
     "monitor": {"base", "disk", "virtio", "confine", "hypervisor", "proto"},
     "image": {"base", "disk", "confine"},
     "config": {"base"},
+    "net": {"base", "proto", "confine"},
     "registry": {"base", "confine", "config"},
     "state": {"base"},
-    "sandbox": {"base", "proto", "disk", "confine", "monitor", "state"},
-    "engine": {"base", "proto", "disk", "confine", "monitor", "hypervisor", "image", "sandbox", "state"},
-    "cli": {"base", "proto", "config", "engine"},
+    "sandbox": {"base", "net", "proto", "disk", "confine", "monitor", "state"},
+    "engine": {"base", "net", "proto", "disk", "confine", "monitor", "hypervisor", "image", "sandbox", "state"},
+    "cli": {"base", "net", "proto", "config", "engine"},
 }
 # Single headers of a higher folder that are plain data.
 ALSO = {
