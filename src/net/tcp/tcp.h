@@ -70,7 +70,7 @@ struct tcp_out {
 	size_t header_len;	     /* 20..60 */
 	const struct iovec *payload;
 	int payload_count;	     /* 0..TCP_OUT_IOV */
-	size_t payload_len;	     /* header_len + payload_len + 60 fits an IP packet of 65,535 bytes */
+	size_t payload_len;	     /* with an IP header of 20 (IPv6: 40) bytes at most 65,535 together */
 	uint16_t gso_size;	     /* payload bytes per segment; 0: this is one segment */
 };
 
@@ -89,7 +89,7 @@ struct tcp_ops {
 	void (*established)(void *arg, struct tcp_conn *c);
 	/** There is more to read than before, or the guest's end of data was reached: tcp_peek(), tcp_at_end(). */
 	void (*readable)(void *arg, struct tcp_conn *c);
-	/** tcp_reserve() had less than was asked for; there is space again. */
+	/** tcp_reserve() had no space; there is some again. */
 	void (*writable)(void *arg, struct tcp_conn *c);
 	/**
 	 * The connection is over; the pointer is not valid after this returns. Called once for each connection that was
@@ -108,7 +108,7 @@ struct tcp_config {
 	bool gso;		  /* frames of many segments go out at once; without it each frame is one segment */
 	uint32_t rto_min_ms;	  /* [200] RFC 6298 says 1 s for paths whose delays are unknown; this one is a link */
 	uint32_t syn_retries;	  /* [6] also of SYN-ACK: 1 s, doubled each time: gone after about two minutes */
-	uint32_t user_timeout_ms; /* [120,000] sent and not acknowledged for so long (closed window included) */
+	uint32_t user_timeout_ms; /* [120,000] no progress for so long; while the window is closed: no answer */
 	uint32_t hold_ms;	  /* [150,000] a SYN not decided for so long times out */
 	uint32_t keepalive_ms;	  /* [7,200,000] of silence, then 9 probes, 75 s apart */
 	uint32_t fin_wait_2_ms;	  /* [60,000] without the guest's FIN, once the user called tcp_close() */
@@ -165,7 +165,7 @@ int64_t tcp_next_timeout(const struct tcp_stack *s);
 void tcp_tick(struct tcp_stack *s);
 /** tcp_output_ready() - The link takes frames again after output() said false. */
 void tcp_output_ready(struct tcp_stack *s);
-const struct tcp_counters *tcp_counters(const struct tcp_stack *s);
+const struct tcp_counters *tcp_counters(struct tcp_stack *s);
 
 /**
  * tcp_connect() - Open towards the guest (published ports). established() or closed() tells the outcome.
@@ -201,8 +201,8 @@ bool tcp_at_end(const struct tcp_conn *c);
 /**
  * tcp_reserve() - Space for bytes to the guest, in place. Always followed by tcp_commit() on the same connection, before
  * any other call on the stack, also when nothing was put in.
- * @want: bytes; it may get less. If so, writable() is called when there is more.
- * Return: number of pieces, 0: no space, or nothing may be sent any more.
+ * @want: bytes; it may get less
+ * Return: number of pieces; 0: no space, writable() is called when there is some (or nothing may be sent any more).
  */
 int tcp_reserve(struct tcp_conn *c, size_t want, struct iovec *iov, int count);
 /** tcp_commit() - The first n reserved bytes hold data: send it. */
