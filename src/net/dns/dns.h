@@ -10,8 +10,8 @@
  * Hostile: the guest (questions), every upstream and whoever can send packets to the host (answers). A socket per
  * question, connected, with a random port and a random id; asked once however many wait for the same.
  *
- * Context: all functions on the loop's thread; none blocks. Memory is bounded by the limits below, about 4 MiB in all
- * plus 64 KiB for each of DNS_TCP_MAX answers that are being received by TCP.
+ * Context: all functions on the loop's thread; none blocks. Memory is bounded by the limits below, about 3 MiB beside
+ * the block lists, and up to 64 KiB more for each of DNS_TCP_MAX answers that are being received by TCP.
  *
  * Source: RFC 1034, 1035, 2181, 2308, 5452, 6891, 7766.
  */
@@ -76,7 +76,8 @@ struct dns_config {
  */
 struct dns_ops {
 	/** Is the question allowed? No: NXDOMAIN. Asked for each question but blocked ones, DNS_HOST_NAME included. */
-	bool (*question_allowed)(void *arg, const char *name, uint16_t type, const struct endpoint *resolver);
+	bool (*question_allowed)(void *arg, const char *name, uint16_t type, enum dns_via via,
+				 const struct endpoint *resolver);
 	/** Is that other resolver allowed? No: NXDOMAIN. Asked after question_allowed. */
 	bool (*resolver_allowed)(void *arg, const struct endpoint *resolver, enum dns_via via);
 	/**
