@@ -10,8 +10,8 @@
 
 /** One rebuild. */
 struct rebuild {
-	struct dns_in in;	 /* at the first record */
-	struct dns_header h;	 /* as it came */
+	struct dns_in in;    /* at the first record */
+	struct dns_header h; /* as it came */
 	const struct dns_question *q;
 	struct dns_out out;
 	uint16_t answers, authority; /* that were written */
@@ -113,11 +113,13 @@ static bool find_alias(const struct rebuild *b, const struct dns_name *at, struc
 static uint32_t soa_ttl(const struct rebuild *b, const struct dns_record *soa)
 {
 	struct dns_in last;
+	uint32_t minimum;
 
 	if (soa->size < 4)
 		return 0;
 	last = dns_in_at(b->in.message, b->in.size, soa->at + soa->size - 4);
-	return MIN(MIN(usable_ttl(soa->ttl), usable_ttl(reader_u32_be(&last.r))), DNS_NEGATIVE_TTL_MAX_S);
+	minimum = usable_ttl(reader_u32_be(&last.r));
+	return MIN(MIN(usable_ttl(soa->ttl), minimum), DNS_NEGATIVE_TTL_MAX_S);
 }
 
 /**
@@ -156,7 +158,8 @@ static bool write_all(struct rebuild *b, unsigned int rcode)
 	bool has_soa = false;
 	int found = 0;
 
-	for (unsigned int hops = 0; b->q->type != DNS_CNAME && b->q->type != DNS_ANY && find_alias(b, &at, &next); hops++) {
+	for (unsigned int hops = 0; b->q->type != DNS_CNAME && b->q->type != DNS_ANY && find_alias(b, &at, &next);
+	     hops++) {
 		if (hops == DNS_HOPS_MAX || write_answers(b, &at, DNS_CNAME) < 0)
 			return false;
 		at = next;
@@ -171,8 +174,8 @@ static bool write_all(struct rebuild *b, unsigned int rcode)
 	return true;
 }
 
-enum dns_result dns_rebuild(const uint8_t *message, size_t length, uint16_t id, const struct dns_question *q,
-			    bool edns, uint8_t *to, size_t size, struct dns_answer *out)
+enum dns_result dns_rebuild(const uint8_t *message, size_t length, uint16_t id, const struct dns_question *q, bool edns,
+			    uint8_t *to, size_t size, struct dns_answer *out)
 {
 	struct rebuild b = { .q = q, .out = dns_out_start(to, size), .ttl_s = DNS_TTL_MAX_S };
 	struct dns_question got;
@@ -201,7 +204,8 @@ enum dns_result dns_rebuild(const uint8_t *message, size_t length, uint16_t id, 
 	if (rcode > DNS_FLAG_RCODE)
 		rcode = DNS_SERVFAIL;
 
-	h = (struct dns_header){ .flags = (uint16_t)(DNS_FLAG_QR | (b.h.flags & DNS_FLAG_AD) | rcode), .counts = { 1 } };
+	h = (struct dns_header){ .flags = (uint16_t)(DNS_FLAG_QR | (b.h.flags & DNS_FLAG_AD) | rcode),
+				 .counts = { 1 } };
 	dns_put_header(&b.out, &h);
 	dns_put_question(&b.out, q);
 	if (rcode == DNS_NOERROR || rcode == DNS_NXDOMAIN) {

@@ -11,9 +11,9 @@
 
 /* Of an answer; more: it is ignored. With DNS_HOPS_MAX this bounds the work that a hostile one makes. */
 #define DNS_RECORDS_MAX 2048
-#define DNS_HOPS_MAX 11		/* CNAMEs in a row */
+#define DNS_HOPS_MAX 11		    /* CNAMEs in a row */
 #define DNS_NEGATIVE_TTL_MAX_S 3600 /* RFC 2308, 5 suggests one to three hours */
-#define DNS_UDP_UPSTREAM 1232	/* what we take by UDP: no fragments on any path (DNS flag day 2020) */
+#define DNS_UDP_UPSTREAM 1232	    /* what we take by UDP: no fragments on any path (DNS flag day 2020) */
 
 /** A question of the guest. */
 struct dns_asked {
@@ -52,16 +52,16 @@ struct dns_answer {
 };
 
 /**
- * dns_rebuild() - Read a resolver's message and write a new one of what belongs to the question: its chain of CNAMEs and
- * the records of the type at its end; for an answer without such records the SOA of a zone that the name lies in; what
- * DNSSEC adds to these. Never OPT. TTLs are cut to DNS_TTL_MAX_S.
+ * dns_rebuild() - Read a resolver's message and write a new one of what belongs to the question: its chain of CNAMEs
+ * and the records of the type at its end; for an answer without such records the SOA of a zone that the name lies in;
+ * what DNSSEC adds to these. Never OPT. TTLs are cut to DNS_TTL_MAX_S.
  * @q:    as it was asked
  * @edns: asked with EDNS: a refusal may be due to that
  * @to:  at least 64 KiB, not the message
  * @out: set with DNS_RESULT_ANSWER
  */
-enum dns_result dns_rebuild(const uint8_t *message, size_t length, uint16_t id, const struct dns_question *q,
-			    bool edns, uint8_t *to, size_t size, struct dns_answer *out);
+enum dns_result dns_rebuild(const uint8_t *message, size_t length, uint16_t id, const struct dns_question *q, bool edns,
+			    uint8_t *to, size_t size, struct dns_answer *out);
 
 /** dns_age() - Count the TTLs of a message of ours down. */
 void dns_age(uint8_t *message, size_t length, uint32_t seconds);

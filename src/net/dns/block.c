@@ -8,8 +8,14 @@
 #include "net/dns/dns.h"
 
 /** The rebind list, IPv4 ones counted in the 16-byte form. */
-#define V4(bits_, ...) { { { [10] = 0xff, [11] = 0xff, __VA_ARGS__ } }, 96 + (bits_) }
-#define V6(bits_, ...) { { { __VA_ARGS__ } }, (bits_) }
+#define V4(bits_, ...)                                                      \
+	{                                                                   \
+		{ { [10] = 0xff, [11] = 0xff, __VA_ARGS__ } }, 96 + (bits_) \
+	}
+#define V6(bits_, ...)                       \
+	{                                    \
+		{ { __VA_ARGS__ } }, (bits_) \
+	}
 static const struct ip_net REFUSED[] = {
 	V4(8, 0),
 	V4(8, 10),
@@ -26,7 +32,7 @@ static const struct ip_net REFUSED[] = {
 	V4(24, 203, 0, 113),
 	V4(4, 224),
 	V4(4, 240),
-	V6(128, 0),	    /* :: */
+	V6(128, 0),	   /* :: */
 	V6(128, [15] = 1), /* ::1 */
 	V6(7, 0xfc),
 	V6(10, 0xfe, 0x80),

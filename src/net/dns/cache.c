@@ -74,8 +74,8 @@ static struct entry *find(struct dns_cache *cache, const struct dns_key *key)
 	struct entry *e;
 
 	LIST_FOREACH(e, &cache->chains[bucket_of(key)], chain)
-		if (dns_key_equal(&e->key, key))
-			return e;
+	if (dns_key_equal(&e->key, key))
+		return e;
 	return NULL;
 }
 

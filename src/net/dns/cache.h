@@ -13,7 +13,7 @@
 struct dns_key {
 	struct dns_name name; /* lower case */
 	uint16_t type;
-	uint16_t flags;		  /* what the resolver is told: RD, AD, CD */
+	uint16_t flags; /* what the resolver is told: RD, AD, CD */
 	bool dnssec_ok;
 	struct endpoint resolver; /* zero: the configured ones */
 };

@@ -29,7 +29,8 @@ static int setup(struct dns *dns, const struct dns_config *config, struct error 
 	dns->gateway4 = config->gateway4;
 	dns->gateway6 = config->gateway6;
 	dns_name_from_text(&dns->host_name, DNS_HOST_NAME);
-	rc = dns_list_read(&dns->block_domains, config->block_domains, config->block_domain_count, "blocked names", err);
+	rc = dns_list_read(&dns->block_domains, config->block_domains, config->block_domain_count, "blocked names",
+			   err);
 	if (rc < 0)
 		return rc;
 	rc = dns_list_read(&dns->block_suffixes, config->block_suffixes, config->block_suffix_count, "blocked suffixes",
@@ -102,8 +103,8 @@ static size_t answer_limit(const struct dns_client *client)
  * @length: of the body
  * @age_s:  of the body
  */
-static void say(struct dns *dns, const struct dns_client *client, unsigned int rcode, const uint8_t *body, size_t length,
-		uint32_t age_s)
+static void say(struct dns *dns, const struct dns_client *client, unsigned int rcode, const uint8_t *body,
+		size_t length, uint32_t age_s)
 {
 	const struct dns_asked *asked = &client->asked;
 	struct dns_out out = dns_out_start(dns->sent, DNS_MESSAGE_MAX);
@@ -255,8 +256,8 @@ static bool is_refused(const struct dns *dns, const struct dns_key *key, const s
 	if (ops->question_allowed && !ops->question_allowed(dns->arg, text, key->type, via, resolver))
 		return true;
 	/* A port of zero stands for the configured ones in keys. */
-	return resolver && (resolver->port == 0 ||
-			    (ops->resolver_allowed && !ops->resolver_allowed(dns->arg, resolver, via)));
+	return resolver &&
+	       (resolver->port == 0 || (ops->resolver_allowed && !ops->resolver_allowed(dns->arg, resolver, via)));
 }
 
 /** forward() - Ask resolvers. Return: the token, or 0 when the client was told. */
@@ -351,17 +352,16 @@ static bool is_other(void *arg, const struct dns_name *name)
 {
 	const struct wanted *wanted = arg;
 
-	return !(wanted->match == DNS_SUFFIX ? dns_name_within(name, &wanted->name) :
-					       dns_name_equal(name, &wanted->name));
+	return !(wanted->match == DNS_SUFFIX ? dns_name_within(name, &wanted->name)
+					     : dns_name_equal(name, &wanted->name));
 }
 
-bool dns_named(const struct dns *dns, const struct ip *ip, const char *name, enum dns_match match,
-	       enum dns_trust trust)
+bool dns_named(const struct dns *dns, const struct ip *ip, const char *name, enum dns_match match, enum dns_trust trust)
 {
 	struct wanted wanted = { .match = match };
 
-	return dns_name_from_text(&wanted.name, name) &&
-	       !dns_table_each(dns->table, ip, trust == DNS_CONFIGURED_ONLY, clock_ns(CLOCK_BOOTTIME), is_other, &wanted);
+	return dns_name_from_text(&wanted.name, name) && !dns_table_each(dns->table, ip, trust == DNS_CONFIGURED_ONLY,
+									 clock_ns(CLOCK_BOOTTIME), is_other, &wanted);
 }
 
 /** The caller of dns_names(). */

@@ -3,9 +3,9 @@
  * The DNS of a sandbox: answers what the guest asks on port 53, wherever it sent it.
  *
  * A question passes, in this order: form (one question, else FORMERR), block lists, policy (ops), the gateway's own
- * name, inactive family, cache, upstream. Answers are never passed on as they came: they are read whole and written anew
- * with only what belongs to the question and its chain of CNAMEs. What the guest is told goes into the name table, which
- * domain rules and secrets ask.
+ * name, inactive family, cache, upstream. Answers are never passed on as they came: they are read whole and written
+ * anew with only what belongs to the question and its chain of CNAMEs. What the guest is told goes into the name table,
+ * which domain rules and secrets ask.
  *
  * Hostile: the guest (questions), every upstream and whoever can send packets to the host (answers). A socket per
  * question, connected, with a random port and a random id; asked once however many wait for the same.
@@ -32,21 +32,21 @@ struct loop;
 #define DNS_HOST_TTL_S 60
 #define DNS_TIMEOUT_MS 5000 /* per upstream, unless configured */
 
-#define DNS_MESSAGE_MAX 65535 /* an answer; RFC 1035, 4.2.2 */
-#define DNS_QUESTION_MAX 1024 /* a message of the guest: header, one name of 255 bytes, options. Longer: FORMERR */
-#define DNS_NAME_TEXT_MAX 1024 /* with NUL: 255 bytes, each written as \DDD at worst */
+#define DNS_MESSAGE_MAX 65535	/* an answer; RFC 1035, 4.2.2 */
+#define DNS_QUESTION_MAX 1024	/* a message of the guest: header, one name of 255 bytes, options. Longer: FORMERR */
+#define DNS_NAME_TEXT_MAX 1024	/* with NUL: 255 bytes, each written as \DDD at worst */
 #define DNS_UDP_ANSWER_MAX 1452 /* whatever the guest offers: IPv6 and UDP in an MTU of 1,500, so no fragments */
 
 #define DNS_UPSTREAMS_MAX 8
-#define DNS_BLOCK_MAX 65536 /* names in each block list */
-#define DNS_QUERIES_MAX 256 /* asked upstream at a time, a socket each; more: SERVFAIL */
-#define DNS_TCP_MAX 64 /* of these by TCP; more: SERVFAIL */
-#define DNS_WAITERS_MAX 1024 /* questions of the guest that wait for these; more: SERVFAIL */
+#define DNS_BLOCK_MAX 65536	   /* names in each block list */
+#define DNS_QUERIES_MAX 256	   /* asked upstream at a time, a socket each; more: SERVFAIL */
+#define DNS_TCP_MAX 64		   /* of these by TCP; more: SERVFAIL */
+#define DNS_WAITERS_MAX 1024	   /* questions of the guest that wait for these; more: SERVFAIL */
 #define DNS_CACHE_ENTRIES_MAX 2048 /* the least recently used goes */
 #define DNS_CACHE_BYTES_MAX (1U << 20)
 #define DNS_CACHE_ENTRY_MAX 16384 /* a longer answer is not kept */
-#define DNS_TTL_MAX_S 86400 /* longer ones are cut to this, for the guest too */
-#define DNS_NAMES_MAX 4096 /* of the name table; the one told longest ago goes */
+#define DNS_TTL_MAX_S 86400	  /* longer ones are cut to this, for the guest too */
+#define DNS_NAMES_MAX 4096	  /* of the name table; the one told longest ago goes */
 #define DNS_NAMES_BYTES_MAX (1U << 20)
 
 struct dns;
@@ -66,13 +66,13 @@ struct dns_config {
 	const char *const *block_suffixes; /* the name and all below it; a dot in front does not matter */
 	size_t block_suffix_count;
 	bool rebind_protection;
-	bool v4, v6;		   /* families that the guest can use: others have no addresses */
+	bool v4, v6;		      /* families that the guest can use: others have no addresses */
 	struct ip gateway4, gateway6; /* of DNS_HOST_NAME */
 };
 
 /**
- * What the policy says; each may be NULL: yes. Names are text as dns_named() has it: lower case, no dot at the end ("" is
- * the root), odd bytes as \DDD. @resolver is NULL when the question was sent to the gateway.
+ * What the policy says; each may be NULL: yes. Names are text as dns_named() has it: lower case, no dot at the end (""
+ * is the root), odd bytes as \DDD. @resolver is NULL when the question was sent to the gateway.
  */
 struct dns_ops {
 	/** Is the question allowed? No: NXDOMAIN. Asked for each question but blocked ones, DNS_HOST_NAME included. */
@@ -81,8 +81,8 @@ struct dns_ops {
 	/** Is that other resolver allowed? No: NXDOMAIN. Asked after question_allowed. */
 	bool (*resolver_allowed)(void *arg, const struct endpoint *resolver, enum dns_via via);
 	/**
-	 * May an answer have this address, which is on the rebind list: does an allow rule of addresses only, without ports,
-	 * cover it? NULL: no. Asked only with rebind_protection.
+	 * May an answer have this address, which is on the rebind list: does an allow rule of addresses only, without
+	 * ports, cover it? NULL: no. Asked only with rebind_protection.
 	 */
 	bool (*address_allowed)(void *arg, const struct ip *ip);
 };
@@ -90,8 +90,8 @@ struct dns_ops {
 /**
  * The answer; called exactly once per question that is not cancelled, perhaps before dns_ask() returns. It may call
  * dns_ask() and dns_cancel(), not dns_free().
- * @message: to be sent to the guest as it is (TCP: behind two bytes of length); valid until the function returns or calls
- *           dns_ask()
+ * @message: to be sent to the guest as it is (TCP: behind two bytes of length); valid until the function returns or
+ * calls dns_ask()
  * @length:  0 when nothing is to be answered (not a question at all): UDP: drop; TCP: close
  */
 typedef void (*dns_answer_fn)(void *arg, const uint8_t *message, size_t length);
@@ -130,7 +130,8 @@ enum dns_match {
 /** Whose answers count. */
 enum dns_trust {
 	DNS_ANY_RESOLVER,    /* for deny rules */
-	DNS_CONFIGURED_ONLY, /* our upstreams: a resolver that the guest chose may be an accomplice that names any address */
+	DNS_CONFIGURED_ONLY, /* our upstreams: a resolver that the guest chose may be an accomplice that names any
+				address */
 };
 
 /**
@@ -152,13 +153,13 @@ bool dns_blocked(const struct dns *dns, const char *name);
 
 /** What is there and what happened, for metrics and tests. */
 struct dns_counts {
-	uint64_t questions;	 /* messages of the guest */
-	uint64_t cached;	 /* answered from the cache */
-	uint64_t asked;		 /* datagrams and connections to resolvers */
-	uint64_t failovers;	 /* a resolver timed out or could not be reached */
+	uint64_t questions;	  /* messages of the guest */
+	uint64_t cached;	  /* answered from the cache */
+	uint64_t asked;		  /* datagrams and connections to resolvers */
+	uint64_t failovers;	  /* a resolver timed out or could not be reached */
 	uint64_t refused_answers; /* packets that do not answer the question: wrong id, question, form */
-	uint64_t rebinds;	 /* answers that were refused for an address */
-	uint64_t overloads;	 /* SERVFAIL for a limit */
+	uint64_t rebinds;	  /* answers that were refused for an address */
+	uint64_t overloads;	  /* SERVFAIL for a limit */
 	uint32_t queries, waiters, cache_entries, cache_bytes, names, names_bytes; /* now */
 };
 

@@ -2,11 +2,11 @@
 /*
  * Asking resolvers.
  *
- * Theory of operation. A query goes to one upstream after the other. Each gets the time-out as a whole: by UDP, the same
- * packet again after each quarter of it; by TCP when the guest asked so, when the answer was cut (TC), or when so many
- * packets came that are no answers that somebody may be guessing. An upstream is left for the next one only when it did
- * not answer or could not be reached; one that did not answer is asked behind the others for a while, so that a dead
- * first one does not cost every question its time-out. SERVFAIL and REFUSED are answers.
+ * Theory of operation. A query goes to one upstream after the other. Each gets the time-out as a whole: by UDP, the
+ * same packet again after each quarter of it; by TCP when the guest asked so, when the answer was cut (TC), or when so
+ * many packets came that are no answers that somebody may be guessing. An upstream is left for the next one only when
+ * it did not answer or could not be reached; one that did not answer is asked behind the others for a while, so that a
+ * dead first one does not cost every question its time-out. SERVFAIL and REFUSED are answers.
  *
  * What an attacker controls: packets to our sockets. These are connected, so only the asked address and port gets in
  * (RFC 5452, 9.2); the kernel picks a random port for each; the id is random; the question must be repeated. As equal
@@ -25,8 +25,8 @@
 #include "base/macros.h"
 #include "net/dns/internal.h"
 
-#define STRAYS_MAX 16	    /* on one socket; then TCP */
-#define RESENDS_MAX 3	    /* at each quarter of the time-out */
+#define STRAYS_MAX 16 /* on one socket; then TCP */
+#define RESENDS_MAX 3 /* at each quarter of the time-out */
 #define DATAGRAMS_PER_WAKE 8
 #define DOWN_NS (15 * NSEC_PER_SEC)
 
@@ -109,7 +109,8 @@ static const struct endpoint *target(const struct dns_query *q)
 	return q->key.resolver.port ? &q->key.resolver : &q->dns->upstreams[q->upstream];
 }
 
-/** choose() - The next upstream: the first one that is not known to be silent, else the first one. Return: false: none. */
+/** choose() - The next upstream: the first one that is not known to be silent, else the first one. Return: false: none.
+ */
 static bool choose(struct dns_query *q)
 {
 	unsigned int count = q->key.resolver.port ? 1 : q->dns->upstream_count, best = count;
@@ -370,8 +371,8 @@ static void on_timer(void *arg, uint32_t events)
 
 		if (q->phase == DNS_PHASE_FREE)
 			continue;
-		arm(dns, q->resend_ns && q->phase == DNS_PHASE_UDP ? MIN(q->resend_ns, q->deadline_ns) :
-								    q->deadline_ns);
+		arm(dns,
+		    q->resend_ns && q->phase == DNS_PHASE_UDP ? MIN(q->resend_ns, q->deadline_ns) : q->deadline_ns);
 	}
 }
 

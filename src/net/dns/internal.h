@@ -60,11 +60,11 @@ struct dns_query {
 	unsigned int resends;
 	uint16_t id;
 	int fd, source;
-	int64_t resend_ns, deadline_ns; /* CLOCK_MONOTONIC; resend_ns: 0 for never */
+	int64_t resend_ns, deadline_ns;				  /* CLOCK_MONOTONIC; resend_ns: 0 for never */
 	uint8_t out[2 + DNS_HEADER_SIZE + DNS_NAME_MAX + 4 + 11]; /* length, then the question with OPT */
 	size_t out_length, out_sent;
-	uint8_t prefix[2]; /* TCP: the length of the answer */
-	uint8_t *in;	   /* owned; TCP: the answer */
+	uint8_t prefix[2];	   /* TCP: the length of the answer */
+	uint8_t *in;		   /* owned; TCP: the answer */
 	size_t in_length, in_have; /* in_have counts the prefix, too */
 };
 

@@ -39,7 +39,8 @@ static const struct {
 	{ 35 /* NAPTR */, "22sssn" },
 	{ 36 /* KX */, "2n" },
 	{ DNS_DNAME, "n" },
-	{ DNS_RRSIG, "211444" "2n*" },
+	{ DNS_RRSIG, "211444"
+		     "2n*" },
 };
 
 struct dns_in dns_in_at(const uint8_t *message, size_t size, size_t at)

@@ -2,7 +2,6 @@
 /* The name table: chains by address, and one list from the record told longest ago to the latest. */
 #include "net/dns/table.h"
 
-#include <stddef.h>
 #include <stdlib.h>
 #include <sys/queue.h>
 
@@ -19,7 +18,8 @@ struct record {
 	struct ip ip;
 	int64_t expires_ns;
 	bool configured;
-	struct dns_name name; /* allocated up to its length */
+	uint8_t length; /* of the name */
+	uint8_t name[];
 };
 
 struct dns_table {
@@ -37,9 +37,9 @@ struct dns_table *dns_table_new(void)
 	return table;
 }
 
-static uint32_t size_for(const struct dns_name *name)
+static uint32_t size_for(uint8_t length)
 {
-	return (uint32_t)(offsetof(struct record, name.b) + name->length);
+	return (uint32_t)sizeof(struct record) + length;
 }
 
 static void drop(struct dns_table *table, struct record *r)
@@ -47,7 +47,7 @@ static void drop(struct dns_table *table, struct record *r)
 	TAILQ_REMOVE(&table->told, r, told);
 	LIST_REMOVE(r, chain);
 	table->records--;
-	table->bytes -= size_for(&r->name);
+	table->bytes -= size_for(r->length);
 	free(r);
 }
 
@@ -69,21 +69,21 @@ static uint32_t bucket_of(const struct ip *ip)
 	return hash % BUCKETS;
 }
 
-static bool same_name(const struct dns_name *a, const struct dns_name *b)
+static bool same_name(const struct record *r, const struct dns_name *name)
 {
-	return a->length == b->length && memcmp(a->b, b->b, a->length) == 0;
+	return r->length == name->length && memcmp(r->name, name->b, name->length) == 0;
 }
 
 void dns_table_add(struct dns_table *table, const struct ip *ip, const struct dns_name *name, bool configured,
 		   uint32_t ttl_s, int64_t now_ns)
 {
 	int64_t expires = now_ns + MAX(ttl_s, TTL_MIN_S) * NSEC_PER_SEC;
-	uint32_t size = size_for(name);
+	uint32_t size = size_for(name->length);
 	struct record *r;
 
 	LIST_FOREACH(r, &table->chains[bucket_of(ip)], chain)
-		if (r->configured == configured && ip_equal(&r->ip, ip) && same_name(&r->name, name))
-			break;
+	if (r->configured == configured && ip_equal(&r->ip, ip) && same_name(r, name))
+		break;
 	if (r) {
 		/* What the guest was told before is still true for it. */
 		r->expires_ns = MAX(r->expires_ns, expires);
@@ -99,8 +99,8 @@ void dns_table_add(struct dns_table *table, const struct ip *ip, const struct dn
 	r->ip = *ip;
 	r->expires_ns = expires;
 	r->configured = configured;
-	r->name.length = name->length;
-	memcpy(r->name.b, name->b, name->length);
+	r->length = name->length;
+	memcpy(r->name, name->b, name->length);
 	TAILQ_INSERT_TAIL(&table->told, r, told);
 	LIST_INSERT_HEAD(&table->chains[bucket_of(ip)], r, chain);
 	table->records++;
@@ -113,9 +113,15 @@ bool dns_table_each(const struct dns_table *table, const struct ip *ip, bool con
 	const struct record *r;
 
 	LIST_FOREACH(r, &table->chains[bucket_of(ip)], chain)
-		if (ip_equal(&r->ip, ip) && now_ns < r->expires_ns && (r->configured || !configured_only) &&
-		    !fn(arg, &r->name))
+	{
+		struct dns_name name = { .length = r->length };
+
+		if (!ip_equal(&r->ip, ip) || now_ns >= r->expires_ns || (configured_only && !r->configured))
+			continue;
+		memcpy(name.b, r->name, r->length);
+		if (!fn(arg, &name))
 			return false;
+	}
 	return true;
 }
 
