@@ -11,7 +11,8 @@
  * stream's name alone as well. So some verdicts are known only after the first bytes: POLICY_NEED_NAME.
  *
  * Addresses that carry an IPv4 address (mapped, NAT64 64:ff9b::/96, 6to4 2002::/16) are judged as that one; a deny rule
- * matches what was written too. 0.0.0.0, ::, 240.0.0.0/4 (255.255.255.255 with it) are never relayed, whatever the rules.
+ * matches what was written too. 0.0.0.0, ::, 240.0.0.0/4 (255.255.255.255 with it) are never relayed, whatever the
+ * rules.
  */
 #ifndef MSB_NET_POLICY_POLICY_H
 #define MSB_NET_POLICY_POLICY_H
@@ -29,13 +30,13 @@
 /** Disjoint; an address in none of the others is POLICY_GROUP_NONE, and only the target `any` matches it. */
 enum policy_group {
 	POLICY_GROUP_NONE,
-	POLICY_GROUP_HOST,	 /* the gateway and every local address of the host */
-	POLICY_GROUP_META,	 /* metadata services of cloud providers */
+	POLICY_GROUP_HOST, /* the gateway and every local address of the host */
+	POLICY_GROUP_META, /* metadata services of cloud providers */
 	POLICY_GROUP_LOOPBACK,
 	POLICY_GROUP_PRIVATE,
 	POLICY_GROUP_LINK_LOCAL,
 	POLICY_GROUP_MULTICAST,
-	POLICY_GROUP_PUBLIC,	 /* globally reachable unicast by the IANA special-purpose registries */
+	POLICY_GROUP_PUBLIC, /* globally reachable unicast by the IANA special-purpose registries */
 	POLICY_GROUP_COUNT
 };
 
@@ -55,7 +56,7 @@ struct policy_source {
 	const char *const *rules; /* each a rule or a list of them, in order: contract 4.3 */
 	size_t rule_count;
 	bool allow_egress, allow_ingress; /* the defaults */
-	bool strict; /* a rule that allows a name needs a stream that says it */
+	bool strict;			  /* a rule that allows a name needs a stream that says it */
 	/* Denied before all rules, as questions and as connections: exact names; names with all below them. */
 	const char *const *block_domains, *const *block_suffixes;
 	size_t block_domain_count, block_suffix_count;
@@ -91,8 +92,8 @@ struct policy_facts {
 struct policy_flow {
 	enum policy_direction direction;
 	enum policy_protocol protocol;
-	struct ip ip;	  /* egress: the destination; ingress: the peer */
-	uint16_t port;	  /* the service's, host byte order; 0 for ICMP */
+	struct ip ip;  /* egress: the destination; ingress: the peer */
+	uint16_t port; /* the service's, host byte order; 0 for ICMP */
 	enum policy_name_state name_state;
 	const char *name; /* POLICY_NAME_SEEN: any case, a last dot allowed; borrowed */
 };
@@ -102,7 +103,7 @@ struct policy_flow {
 
 struct policy_decision {
 	enum policy_verdict verdict;
-	int rule;	  /* which one decided (from 0), or POLICY_RULE_*; NEED_NAME: the first that depends on the name */
+	int rule; /* which one decided (from 0), or POLICY_RULE_*; NEED_NAME: the first that depends on the name */
 	const char *text; /* of that rule, or of the default in words; lives as long as the policy */
 };
 
@@ -116,20 +117,22 @@ void policy_decide(const struct policy *p, const struct policy_flow *flow, const
 
 /**
  * policy_decide_question() - May the guest ask our DNS for that name? Rules on names match it whatever their protocol
- * and port; `any`, `host` and `dns` match by protocol (POLICY_UDP or POLICY_TCP) and port 53; addresses and other groups
- * never do. Never NEED_NAME. A name with bytes outside printable ASCII, or empty (the root), is matched as any other.
+ * and port; `any`, `host` and `dns` match by protocol (POLICY_UDP or POLICY_TCP) and port 53; addresses and other
+ * groups never do. Never NEED_NAME. A name with bytes outside printable ASCII, or empty (the root), is matched as any
+ * other.
  */
 void policy_decide_question(const struct policy *p, enum policy_protocol protocol, const char *name,
 			    struct policy_decision *out);
 
 /**
- * policy_allows_answer() - May an address that rebind protection would refuse be in an answer? Yes when the first egress
- * rule without protocol and port that covers it (rules on names left aside) allows it and has an address or a prefix as
- * its target, not a group.
+ * policy_allows_answer() - May an address that rebind protection would refuse be in an answer? Yes when the first
+ * egress rule without protocol and port that covers it (rules on names left aside) allows it and has an address or a
+ * prefix as its target, not a group.
  */
 bool policy_allows_answer(const struct policy *p, const struct ip *ip, const struct policy_facts *facts);
 
-/** policy_group_of() - The group of an address. @is_host: what policy_facts.is_host says of it or of the IPv4 inside. */
+/** policy_group_of() - The group of an address. @is_host: what policy_facts.is_host says of it or of the IPv4 inside.
+ */
 enum policy_group policy_group_of(const struct ip *ip, bool is_host);
 /** policy_group_name() - "public", as in rules; "none". */
 const char *policy_group_name(enum policy_group group);
