@@ -11,8 +11,8 @@
  * stream's name alone as well. So some verdicts are known only after the first bytes: POLICY_NEED_NAME.
  *
  * Addresses that carry an IPv4 address (mapped, NAT64 64:ff9b::/96, 6to4 2002::/16) are judged as that one; a deny rule
- * matches what was written too. 0.0.0.0, ::, 240.0.0.0/4 (255.255.255.255 with it) are never relayed, whatever the
- * rules.
+ * matches what was written too. Whatever the rules, never relayed are 0.0.0.0, ::, 240.0.0.0/4 (255.255.255.255 with
+ * it), and from the guest what would carry names past our DNS: tcp 853 and udp 137, 853, 5353, 5355 (contract 4.4).
  */
 #ifndef MSB_NET_POLICY_POLICY_H
 #define MSB_NET_POLICY_POLICY_H
@@ -99,7 +99,7 @@ struct policy_flow {
 };
 
 #define POLICY_RULE_DEFAULT (-1) /* no rule matched */
-#define POLICY_RULE_NEVER (-2)	 /* an address that is never relayed */
+#define POLICY_RULE_NEVER (-2)	 /* what is never relayed */
 
 struct policy_decision {
 	enum policy_verdict verdict;
@@ -145,6 +145,10 @@ struct ip policy_judged(const struct ip *ip);
 size_t policy_rule_count(const struct policy *p);
 /** policy_rule_text() - One rule in its shortest spelling. @index: below policy_rule_count() */
 const char *policy_rule_text(const struct policy *p, size_t index);
+/** policy_default() - Is a direction allowed where no rule matches? */
+bool policy_default(const struct policy *p, enum policy_direction direction);
+/** policy_is_strict() - As policy_source says. */
+bool policy_is_strict(const struct policy *p);
 /** policy_has_names() - Is there any rule on a name? Otherwise no verdict depends on DNS or on SNI. */
 bool policy_has_names(const struct policy *p);
 
