@@ -7,7 +7,7 @@
 
 #include "base/macros.h"
 
-#define WARM_MAX 256u
+#define WARM_MAX 512u
 
 bool pool_open(struct pool *p, uint32_t total)
 {

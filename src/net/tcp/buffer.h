@@ -12,7 +12,7 @@
 
 #include "net/tcp/tcp.h"
 
-#define RING_SLOTS 32u
+#define RING_SLOTS 64u
 
 /* Sequence numbers are compared modulo 2^32 (RFC 9293, 3.4). */
 static inline bool seq_before(uint32_t a, uint32_t b)

@@ -9,13 +9,15 @@
 static uint32_t receive_limit(const struct tcp_conn *c)
 {
 	/* Rounding to what the window field can say must not lead beyond the buffer. */
-	return MIN(c->s->config.buffer_max, stack_allowance(c->s)) - (1u << WINDOW_SHIFT);
+	uint32_t limit = MIN(c->s->config.buffer_max, stack_allowance(c->s)) - (1u << WINDOW_SHIFT);
+
+	return MIN(limit, (uint32_t)UINT16_MAX << c->rcv_shift);
 }
 
 uint32_t send_limit(const struct tcp_conn *c)
 {
 	/* More than twice what the guest takes at a time would only lie there: a guest that does not read holds little. */
-	uint32_t useful = MAX(2 * TCP_CHUNK, 2 * MIN(c->snd_wnd, TCP_BUFFER_MAX));
+	uint32_t useful = MAX(4 * TCP_CHUNK, 2 * MIN(c->snd_wnd, TCP_BUFFER_MAX));
 
 	return MIN(MIN(c->s->config.buffer_max, useful), stack_allowance(c->s));
 }

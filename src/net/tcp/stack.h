@@ -204,7 +204,10 @@ void conn_deliver(struct tcp_conn *c);
 void stack_enter(struct tcp_stack *s);
 /** stack_leave() - Free what died meanwhile. */
 void stack_leave(struct tcp_stack *s);
-/** stack_allowance() - How much a buffer may hold, by what is free of the region. */
+/**
+ * stack_allowance() - How much a buffer may hold. A part of what is free, so that those that take all they get leave
+ * something to those that come later; the second half of the region gives a little to each, however many there are.
+ */
 uint32_t stack_allowance(const struct tcp_stack *s);
 /** stack_trim_later() - Chunks were freed: give their pages back in a while. */
 void stack_trim_later(struct tcp_stack *s);

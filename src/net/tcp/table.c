@@ -6,23 +6,25 @@
 #include "net/hash.h"
 #include "net/tcp/stack.h"
 
-#define CONNECTIONS_MAX 65536u
+#define CONNECTIONS_MAX 16384u
 #define CHUNKS_MAX 65535u
-#define ALLOWANCE_PART 32u /* of what is free, for one buffer: 1,000 that take all they get leave 1/32 of the region */
+#define ALLOWANCE_PART 32u /* of what is free above half of the region, for one buffer */
 #define ALLOWANCE_LEAST 4096u
+/* Half of it lets both buffers have the least, also where that lies in two chunks. */
+#define MEMORY_EACH (8 * (size_t)TCP_CHUNK)
 #define TRIM_MS 1000
 
 static bool complete_config(struct tcp_config *c)
 {
 	static const struct tcp_config defaults = {
-		.max_connections = 4096, .memory = MIB(64), .buffer_max = TCP_BUFFER_MAX, .mtu = 1500, .rto_min_ms = 200,
+		.max_connections = 4096, .buffer_max = TCP_BUFFER_MAX, .mtu = 1500, .rto_min_ms = 200,
 		.syn_retries = 6, .user_timeout_ms = 120000, .hold_ms = 150000, .keepalive_ms = 7200000,
 		.fin_wait_2_ms = 60000, .time_wait_ms = 1000,
 	};
 
 #define DEFAULT(field) (c->field = c->field ? c->field : defaults.field)
 	DEFAULT(max_connections);
-	DEFAULT(memory);
+	c->memory = c->memory ? c->memory : MAX(MIB(64), MEMORY_EACH * c->max_connections);
 	DEFAULT(buffer_max);
 	DEFAULT(mtu);
 	DEFAULT(rto_min_ms);
@@ -100,7 +102,9 @@ const struct tcp_counters *tcp_counters(struct tcp_stack *s)
 
 uint32_t stack_allowance(const struct tcp_stack *s)
 {
-	return MAX(s->pool.free_count * (TCP_CHUNK / ALLOWANCE_PART), ALLOWANCE_LEAST);
+	uint32_t half = s->pool.total / 2, spare = s->pool.free_count > half ? s->pool.free_count - half : 0;
+
+	return MAX(MIN(spare, TCP_BUFFER_MAX / TCP_CHUNK * ALLOWANCE_PART) * (TCP_CHUNK / ALLOWANCE_PART), ALLOWANCE_LEAST);
 }
 
 void stack_trim_later(struct tcp_stack *s)

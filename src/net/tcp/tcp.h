@@ -13,8 +13,8 @@
  * any connection. output() is the exception: it is called from everywhere, and calls nothing here.
  *
  * Memory: a connection is about 1 KiB. Data lies in chunks of TCP_CHUNK bytes of one region for the whole stack; an empty
- * buffer has none. How much one buffer may hold shrinks as the region fills, so that no set of connections starves the
- * others. Out-of-order data lies in place in the receive buffer, with at most TCP_RANGES_MAX gaps.
+ * buffer has none. How much one buffer may hold shrinks as the region fills, and its second half is for 4 KiB each, so that
+ * no set of connections starves the others. Out-of-order data lies in place in the receive buffer, with at most TCP_RANGES_MAX gaps.
  */
 #ifndef MSB_NET_TCP_TCP_H
 #define MSB_NET_TCP_TCP_H
@@ -27,11 +27,11 @@
 #include "base/error.h"
 #include "net/ip.h"
 
-#define TCP_CHUNK 32768u
-#define TCP_BUFFER_MAX (31u * TCP_CHUNK) /* bytes that one direction of a connection may hold */
+#define TCP_CHUNK 16384u
+#define TCP_BUFFER_MAX (63u * TCP_CHUNK) /* bytes that one direction of a connection may hold */
 #define TCP_RANGES_MAX 64		 /* pieces of out-of-order data, and of the peer's SACKs, kept per connection */
-#define TCP_READ_IOV 34			 /* iovecs with which tcp_peek() can show all there is */
-#define TCP_OUT_IOV 4			 /* most iovecs of payload of one frame */
+#define TCP_READ_IOV 66			 /* iovecs with which tcp_peek() can show all there is */
+#define TCP_OUT_IOV 6			 /* most iovecs of payload of one frame */
 
 struct tcp_stack;
 struct tcp_conn;
@@ -102,7 +102,7 @@ struct tcp_ops {
 /** A 0 stands for the value in brackets. */
 struct tcp_config {
 	uint32_t max_connections; /* [4096] in all states; a SYN beyond is answered with RST, after TIME_WAITs gave way */
-	size_t memory;		  /* [64 MiB] region of all buffers together; reserved, not used, until needed */
+	size_t memory;		  /* [128 KiB a connection, at least 64 MiB] for all buffers; address space until needed */
 	uint32_t buffer_max;	  /* [TCP_BUFFER_MAX] per direction, rounded down to chunks, at least one */
 	uint32_t mtu;		  /* [1500] 576..65535; of the link to the guest */
 	bool gso;		  /* frames of many segments go out at once; without it each frame is one segment */

@@ -10,7 +10,6 @@
 #define KEEPALIVE_STEP_MS 75000
 #define BACKOFF_LAST 16u
 #define RTO_LAST (60 * NSEC_PER_SEC)
-#define STARVED_CHUNKS 8u
 
 static void heap_set(struct tcp_stack *s, uint32_t at, struct timer_slot slot)
 {
@@ -200,7 +199,7 @@ static void run_heap(struct tcp_stack *s)
 
 static bool may_feed(const struct tcp_stack *s)
 {
-	return !link_alone(&s->starved) && s->pool.free_count >= MIN(STARVED_CHUNKS, s->pool.total);
+	return !link_alone(&s->starved) && s->pool.free_count > 0;
 }
 
 int64_t tcp_next_timeout(const struct tcp_stack *s)
