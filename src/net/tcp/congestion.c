@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Congestion control (RFC 5681, initial window of 6928), loss recovery with SACK (6675) and without (6582), and the
- * estimate of the retransmission timer (6298). What lies in [snd_una, lost_edge) and is not in `sacked` is taken for lost;
- * without SACK, lost_edge is one segment after what was acknowledged last.
+ * estimate of the retransmission timer (6298). What lies in [snd_una, lost_edge) and is not in `sacked` is taken for
+ * lost; without SACK, lost_edge is one segment after what was acknowledged last.
  */
 #include <stdlib.h>
 

@@ -185,7 +185,10 @@ static inline bool tcp_synchronized(const struct tcp_conn *c)
 /* table.c */
 /** conn_find() - The connection of a pair, or NULL. */
 struct tcp_conn *conn_find(const struct tcp_stack *s, const struct tcp_pair *pair);
-/** conn_new() - A connection in the table, with its initial sequence number; TIME_WAITs give way. Return: NULL at the limit. */
+/**
+ * conn_new() - A connection in the table, with its initial sequence number; TIME_WAITs give way. Return: NULL at the
+ * limit.
+ */
 struct tcp_conn *conn_new(struct tcp_stack *s, const struct tcp_pair *pair, struct error *err);
 /** conn_unhash() - Its pair may be used anew. */
 void conn_unhash(struct tcp_conn *c);

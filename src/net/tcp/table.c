@@ -36,8 +36,8 @@ static bool complete_config(struct tcp_config *c)
 	DEFAULT(time_wait_ms);
 #undef DEFAULT
 	c->buffer_max -= c->buffer_max % TCP_CHUNK;
-	return c->max_connections <= CONNECTIONS_MAX && c->memory / TCP_CHUNK >= 1 && c->memory / TCP_CHUNK <= CHUNKS_MAX &&
-	       c->buffer_max >= TCP_CHUNK && c->buffer_max <= TCP_BUFFER_MAX && c->mtu >= 576 && c->mtu <= TCP_IP_MAX &&
+	return c->max_connections <= CONNECTIONS_MAX && c->memory / TCP_CHUNK >= 1 &&
+	       c->memory / TCP_CHUNK <= CHUNKS_MAX && c->buffer_max >= TCP_CHUNK && c->buffer_max <= TCP_BUFFER_MAX && c->mtu >= 576 && c->mtu <= TCP_IP_MAX &&
 	       c->syn_retries <= 10 && c->rto_min_ms <= 60000;
 }
 
@@ -104,7 +104,8 @@ uint32_t stack_allowance(const struct tcp_stack *s)
 {
 	uint32_t half = s->pool.total / 2, spare = s->pool.free_count > half ? s->pool.free_count - half : 0;
 
-	return MAX(MIN(spare, TCP_BUFFER_MAX / TCP_CHUNK * ALLOWANCE_PART) * (TCP_CHUNK / ALLOWANCE_PART), ALLOWANCE_LEAST);
+	spare = MIN(spare, TCP_BUFFER_MAX / TCP_CHUNK * ALLOWANCE_PART);
+	return MAX(spare * (TCP_CHUNK / ALLOWANCE_PART), ALLOWANCE_LEAST);
 }
 
 void stack_trim_later(struct tcp_stack *s)

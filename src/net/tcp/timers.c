@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Timers: a heap of connections by when the first of their timers is due. Most timers are moved later, or stopped, before
- * they fire, so the heap is told only of those that become due earlier; an entry that comes up too early is put back.
+ * Timers: a heap of connections by when the first of their timers is due. Most timers are moved later, or stopped,
+ * before they fire, so the heap is told only of those that become due earlier; an entry that comes up too early is put
+ * back.
  */
 #include "net/tcp/stack.h"
 
