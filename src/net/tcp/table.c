@@ -37,8 +37,9 @@ static bool complete_config(struct tcp_config *c)
 #undef DEFAULT
 	c->buffer_max -= c->buffer_max % TCP_CHUNK;
 	return c->max_connections <= CONNECTIONS_MAX && c->memory / TCP_CHUNK >= 1 &&
-	       c->memory / TCP_CHUNK <= CHUNKS_MAX && c->buffer_max >= TCP_CHUNK && c->buffer_max <= TCP_BUFFER_MAX && c->mtu >= 576 && c->mtu <= TCP_IP_MAX &&
-	       c->syn_retries <= 10 && c->rto_min_ms <= 60000;
+	       c->memory / TCP_CHUNK <= CHUNKS_MAX && c->buffer_max >= TCP_CHUNK &&
+	       c->buffer_max <= TCP_BUFFER_MAX && c->mtu >= 576 && c->mtu <= TCP_IP_MAX && c->syn_retries <= 10 &&
+	       c->rto_min_ms <= 60000;
 }
 
 struct tcp_stack *tcp_stack_new(const struct tcp_config *config, const struct tcp_ops *ops, void *arg, int64_t now,
