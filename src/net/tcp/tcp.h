@@ -108,7 +108,7 @@ struct tcp_config {
 	uint32_t buffer_max;	  /* [TCP_BUFFER_MAX] per direction, rounded down to chunks, at least one */
 	uint32_t mtu;		  /* [1500] 576..65535; of the link to the guest */
 	bool gso;		  /* frames of many segments go out at once; without it each frame is one segment */
-	uint32_t rto_min_ms;	  /* [200] RFC 6298 says 1 s for paths whose delays are unknown; this one is a link */
+	uint32_t rto_min_ms;	  /* [200] above the measured time; RFC 6298 wants 1 s in all, for unknown paths */
 	uint32_t syn_retries;	  /* [6] also of SYN-ACK: 1 s, doubled each time: gone after about two minutes */
 	uint32_t user_timeout_ms; /* [120,000] no progress for so long; while the window is closed: no answer */
 	uint32_t hold_ms;	  /* [150,000] a SYN not decided for so long times out */
