@@ -42,6 +42,12 @@ def connect(space, host, port, seconds=5):
     return space(sys.executable, "-c", code).strip()
 
 
+def cpu_of(pid):
+    """Seconds that it has worked."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def transfers(lab, addresses, size=SIZE, guest=None, port=7000, published=7001):
     """Four directions: who opens, who sends. Every byte arrives, and nothing pauses for 5 s."""
     guest, longest = guest or lab.guest, 0
@@ -191,6 +197,83 @@ def test_many_connections(lab):
     lab.serve(lab.world, "serve", PUBLIC, 7000)
     assert lab.guest.ask("many", PUBLIC, 7000, 1000) == ["1000"]
     assert until(lambda: lab.count()["connections"] == 0)
+
+
+def test_every_kind_of_end(lab):
+    """Connections that end in every way there is, from both sides: nothing of them stays in the gateway."""
+    count = 20000 if os.environ.get("MSB_LONG") else 2000
+    lab.gateway("--publish", "tcp/127.0.0.1:7001/7001")
+    server = """
+import os, socket, struct, sys, threading
+def end(s, how):
+    s.settimeout(0.2)
+    if how == 1:
+        s.recv(100000)
+    elif how == 2:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    elif how == 3:
+        s.sendall(b"x" * 100000)
+    elif how == 4:
+        s.shutdown(socket.SHUT_WR)
+        while s.recv(100000): pass
+def one(s, how):
+    with s:
+        try: end(s, how)
+        except OSError: pass
+if sys.argv[1] == "serve":
+    l = socket.create_server((sys.argv[2], int(sys.argv[3])), backlog=4096)
+    print("serving", flush=True)
+    n = 0
+    while True:
+        n += 1
+        threading.Thread(target=one, args=(l.accept()[0], n % 5), daemon=True).start()
+for n in range(int(sys.argv[4])):
+    try:
+        s = socket.create_connection((sys.argv[2], int(sys.argv[3])), 10)
+    except OSError:
+        continue
+    one(s, n // 5 % 5)
+"""
+    for space, address, port in ((lab.world, PUBLIC, 7000), (lab.guest, "0.0.0.0", 7001)):
+        p = lab.start(space.popen(sys.executable, "-c", server, "serve", address, port, stdout=subprocess.PIPE))
+        assert p.stdout.readline() == b"serving\n"
+    pid = int(lab.host("pgrep", "-P", lab.gateway_process.pid, "msb-gateway"))
+    files = len(os.listdir(f"/proc/{pid}/fd"))
+    clients = [lab.guest.popen(sys.executable, "-c", server, "go", PUBLIC, 7000, count),
+               lab.host.popen(sys.executable, "-c", server, "go", "127.0.0.1", 7001, count)]
+    assert [c.wait(timeout=300) for c in clients] == [0, 0]
+    assert until(lambda: lab.count()["connections"] == 0, 30), lab.count()
+    assert lab.count()["connections_total"] > 1.9 * count
+    assert len(os.listdir(f"/proc/{pid}/fd")) == files
+
+
+def test_slow_readers(lab):
+    """200 connections whose guest reads nothing, on a gateway whose memory is bounded: another one goes on."""
+    lab.gateway("--connections", 400)
+    lab.serve(lab.world, "serve", PUBLIC, 7000)
+    pid = int(lab.host("pgrep", "-P", lab.gateway_process.pid, "msb-gateway"))
+    code = f"""
+import socket, sys
+held = []
+for _ in range(200):
+    s = socket.create_connection(({PUBLIC!r}, 7000))
+    s.sendall(b"get 100000000 1\\n")
+    held.append(s)
+print("held", flush=True)
+sys.stdin.read()
+"""
+    slow = lab.guest.popen(sys.executable, "-c", code, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert slow.stdout.readline() == b"held\n"
+    assert lab.guest.ask("get", PUBLIC, 7000, SIZE, 1)[0] == expected(SIZE, 1)
+    resident = int(re.search(r"VmRSS:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text())[1])
+    print(f"resident with 200 slow readers: {resident / 1024:.1f} MiB")
+    assert resident < 96 * 1024
+    before = cpu_of(pid)
+    time.sleep(1)  # the measured span: it must not spin meanwhile
+    assert cpu_of(pid) - before < 0.2
+    slow.stdin.close()
+    slow.wait()
+    assert until(lambda: lab.count()["connections"] == 0, 30), lab.count()
 
 
 # Of 1,000 frames each way, and milliseconds.
