@@ -54,6 +54,10 @@ bool queue_should_notify(struct queue *q);
 /** queue_enable_kicks() - Ask for doorbells (or not). Return: true when chains are waiting already (look again). */
 bool queue_enable_kicks(struct queue *q, bool on);
 
+/** iov_slice() - The parts without the first `skip` bytes, `take` bytes at most. @to: room for count. Return: its count. */
+int iov_slice(const struct iovec *from, unsigned int count, size_t skip, size_t take, struct iovec *to);
+/** iov_write() - Copy up to n bytes into the parts from offset. Return: bytes copied. */
+size_t iov_write(const struct iovec *iov, unsigned int count, size_t offset, const void *from, size_t n);
 /** chain_read() - Copy up to n bytes out of the readable parts from offset. Return: bytes copied. */
 size_t chain_read(const struct queue_chain *chain, size_t offset, void *to, size_t n);
 /** chain_write() - Copy up to n bytes into the writable parts from offset. Return: bytes copied. */
