@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Theory of operation. One receive and one transmit queue; the other side of the wire is a SOCK_SEQPACKET socket to the
- * gateway, one record per frame: the header of 12 bytes (virtio 1.2, 5.1.6), then the frame. Records go straight between
- * the socket and guest memory; only the header is copied, judged, and passed on as the copy.
+ * gateway, one record per frame: the header of 12 bytes (virtio 1.2, 5.1.6), then the frame. Records go straight
+ * between the socket and guest memory; only the header is copied, judged, and passed on as the copy.
  *
  * Transmit: NET_BATCH chains at a time. A full socket puts the rest back and waits for room; the guest's queue fills.
  * Receive: nothing is taken from the socket unless the guest has room for it, so that a guest that stands still makes
@@ -391,7 +391,8 @@ static enum received receive_one(struct net *net)
 	return RECEIVED;
 }
 
-/** receive() - What the gateway has sent, as far as there is room. What is over the budget, the socket reports again. */
+/** receive() - What the gateway has sent, as far as there is room. What is over the budget, the socket reports again.
+ */
 static void receive(struct net *net)
 {
 	struct queue *q = &net->dev.queues[NET_RX];

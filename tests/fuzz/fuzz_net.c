@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-// sources: src/virtio/net.c src/virtio/device.c src/virtio/queue.c src/virtio/memory.c src/base/error.c src/base/fd.c src/base/log.c src/base/loop.c src/base/buf.c
+// sources: src/virtio/net.c src/virtio/device.c src/virtio/queue.c src/virtio/memory.c src/base/error.c src/base/fd.c
+// src/base/log.c src/base/loop.c src/base/buf.c
 /*
  * The input is a script of 8-byte steps: frames of the guest with any header, room of any size, records of the gateway.
  * Frames that reach the gateway have a header whose numbers lie within them; those that reach the guest are what the

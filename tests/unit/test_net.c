@@ -104,9 +104,10 @@ static ssize_t from_guest(void)
 	return recv(gateway, record, sizeof(record), MSG_DONTWAIT);
 }
 
-/** to_guest() - A record: header (flags, gso_type, hdr_len, gso_size, csum_start, csum_offset), frame of counted bytes. */
-static void to_guest(uint8_t flags, uint8_t gso, uint16_t hdr_len, uint16_t gso_size, uint16_t start_at, uint16_t offset,
-		     size_t frame)
+/** to_guest() - A record: header (flags, gso_type, hdr_len, gso_size, csum_start, csum_offset), frame of counted bytes.
+ */
+static void to_guest(uint8_t flags, uint8_t gso, uint16_t hdr_len, uint16_t gso_size, uint16_t start_at,
+		     uint16_t offset, size_t frame)
 {
 	const uint16_t words[] = { hdr_len, gso_size, start_at, offset, 1 };
 	static uint8_t out[VIRTIO_NET_RECORD_MAX + 100];
@@ -202,9 +203,14 @@ struct header_case {
 	uint8_t seen[HEADER];
 };
 
-#define H(flags, gso, hdr, size, start, offset) { flags, gso, hdr, 0, size & 255, size >> 8, start, 0, offset, 0, 0, 0 }
-#define SEEN(flags, gso, hdr, size, start, offset) \
-	{ flags, gso, hdr, 0, size & 255, size >> 8, start, 0, offset, 0, 1, 0 }
+#define H(flags, gso, hdr, size, start, offset)                                      \
+	{                                                                            \
+		flags, gso, hdr, 0, size & 255, size >> 8, start, 0, offset, 0, 0, 0 \
+	}
+#define SEEN(flags, gso, hdr, size, start, offset)                                   \
+	{                                                                            \
+		flags, gso, hdr, 0, size & 255, size >> 8, start, 0, offset, 0, 1, 0 \
+	}
 
 static const struct header_case header_cases[] = {
 	{ H(0, 0, 0, 0, 0, 0), 0, true, SEEN(0, 0, 0, 0, 0, 0) },
@@ -219,12 +225,12 @@ static const struct header_case header_cases[] = {
 	{ H(1, 1, 54, 1448, 34, 16), 1u << 11, false, { 0 } },
 	{ H(1, 4, 74, 1428, 54, 16), 0, true, SEEN(1, 4, 74, 1428, 54, 16) },
 	{ H(1, 4, 74, 1428, 54, 16), 1u << 12, false, { 0 } },
-	{ H(1, 1, 54, 0, 34, 16), 0, false, { 0 } },	   /* segments of nothing */
-	{ H(0, 1, 54, 1448, 34, 16), 0, false, { 0 } },	   /* segments whose checksum nobody sees to */
-	{ H(1, 1, 101, 1448, 34, 16), 0, false, { 0 } },   /* headers longer than the frame */
-	{ H(1, 3, 54, 1448, 34, 16), 0, false, { 0 } },	   /* UFO */
-	{ H(1, 5, 54, 1448, 34, 16), 0, false, { 0 } },	   /* USO */
-	{ H(1, 0x81, 54, 1448, 34, 16), 0, false, { 0 } }, /* ECN was not offered */
+	{ H(1, 1, 54, 0, 34, 16), 0, false, { 0 } },		     /* segments of nothing */
+	{ H(0, 1, 54, 1448, 34, 16), 0, false, { 0 } },		     /* segments whose checksum nobody sees to */
+	{ H(1, 1, 101, 1448, 34, 16), 0, false, { 0 } },	     /* headers longer than the frame */
+	{ H(1, 3, 54, 1448, 34, 16), 0, false, { 0 } },		     /* UFO */
+	{ H(1, 5, 54, 1448, 34, 16), 0, false, { 0 } },		     /* USO */
+	{ H(1, 0x81, 54, 1448, 34, 16), 0, false, { 0 } },	     /* ECN was not offered */
 	{ H(0xfe, 0, 0, 0, 0, 0), 0, true, SEEN(0, 0, 0, 0, 0, 0) }, /* DATA_VALID and unknown flags */
 };
 
@@ -378,7 +384,8 @@ static void back_pressure(void **state)
 	pump();
 	assert_int_equal(used_idx(&rx), 1);
 	assert_int_equal(dev->queues[RX].next_avail, 1); /* put back */
-	assert_int_equal(get16(&rx, DRIVER_USED + 4 + 8 * SIZE), 3); /* avail_event: it asked to be rung at the next one */
+	assert_int_equal(get16(&rx, DRIVER_USED + 4 + 8 * SIZE),
+			 3); /* avail_event: it asked to be rung at the next one */
 	offer_room(3, 1600);
 	offer_room(4, 1600);
 	kick(RX);
