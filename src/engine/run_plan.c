@@ -333,7 +333,8 @@ int run_plan_make(const struct run_spec *spec, struct run_plan *plan, struct run
 	memset(plan, 0, sizeof(*plan));
 	plan->dir_fd = plan->lock_fd = plan->home_fd = plan->upper.fd = plan->cow.fd = -1;
 	plan->spec.dir_fd = plan->spec.home_fd = -1;
-	m->kernel_fd = m->initrd_fd = m->console_fd = m->log_fd = m->kvm_fd = m->supervisor_fd = m->control_fd = -1;
+	m->kernel_fd = m->initrd_fd = m->console_fd = m->log_fd = m->kvm_fd = -1;
+	m->supervisor_fd = m->control_fd = m->net_fd = -1;
 	snprintf(out->stage, sizeof(out->stage), "image");
 	if (engine_paths(&plan->paths, ENGINE_WRITE, err) < 0)
 		return -(int)err->code;
