@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "net/spec.h"
 #include "proto/message.h"
 #include "state/identity.h"
 
@@ -117,6 +118,7 @@ struct run_spec {
 	const char *const *init_args, *const *init_env;
 	size_t init_arg_count, init_env_count;
 	bool restricted;			 /* --security restricted */
+	const struct net_spec *net;		 /* NULL: net_spec_default() */
 	uint64_t max_duration_s, idle_timeout_s; /* 0: no limit */
 	const struct run_place *place;		 /* NULL: ephemeral */
 };
