@@ -66,6 +66,7 @@ enum confine_deny {
 	CONFINE_DENY_OPEN = 1u << 0,	/* also no open, creat, rename, unlink, chmod... by path */
 	CONFINE_DENY_FORK = 1u << 1,	/* also no new processes (threads stay allowed) */
 	CONFINE_ALLOW_CLIENT = 1u << 2, /* but: TCP and UDP sockets can be made and connected (not bound) */
+	CONFINE_ALLOW_ACCEPT = 1u << 3, /* but: connections to inherited sockets can be accepted */
 };
 
 /**
@@ -106,6 +107,8 @@ int confine_landlock_program(const int *readable, size_t count, struct error *er
  * read, and TCP ports be connected to.
  */
 int confine_landlock_client(struct error *err);
+/** confine_landlock_connect() - As confine_landlock_none(), but TCP ports can be connected to. */
+int confine_landlock_connect(struct error *err);
 /** confine_have_landlock() - Does this kernel have it? */
 bool confine_have_landlock(void);
 

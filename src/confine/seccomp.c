@@ -34,7 +34,7 @@
 
 static const unsigned short denied[] = {
 	/* sockets: inherited ones are used with sendmsg and recvmsg */
-	SYS_bind, SYS_listen, SYS_accept, SYS_accept4,
+	SYS_bind, SYS_listen,
 	/* other programs, other processes */
 	SYS_ptrace, SYS_process_vm_readv, SYS_process_vm_writev, SYS_kcmp, SYS_pidfd_getfd,
 	SYS_process_madvise, SYS_process_mrelease, SYS_setpriority, SYS_move_pages, SYS_migrate_pages,
@@ -55,6 +55,7 @@ static const unsigned short denied[] = {
 };
 
 static const unsigned short denied_sockets[] = { SYS_socket, SYS_socketpair, SYS_connect };
+static const unsigned short denied_accept[] = { SYS_accept, SYS_accept4 };
 static const unsigned short denied_exec[] = { SYS_execve, SYS_execveat };
 
 static const unsigned short denied_open[] = {
@@ -166,6 +167,8 @@ static void build(struct filter *f, unsigned int extra, bool exec, bool brokered
 		emit_brokered(f);
 	if (!(extra & CONFINE_ALLOW_CLIENT))
 		emit_deny(f, denied_sockets, ARRAY_LEN(denied_sockets));
+	if (!(extra & CONFINE_ALLOW_ACCEPT))
+		emit_deny(f, denied_accept, ARRAY_LEN(denied_accept));
 	if (!exec)
 		emit_deny(f, denied_exec, ARRAY_LEN(denied_exec));
 	if (extra & CONFINE_DENY_OPEN)

@@ -118,7 +118,7 @@ struct run_spec {
 	const char *const *init_args, *const *init_env;
 	size_t init_arg_count, init_env_count;
 	bool restricted;			 /* --security restricted */
-	const struct net_spec *net;		 /* NULL: net_spec_default() */
+	const struct net_spec *net;		 /* NULL: net_spec_default(); never so of sandbox.json */
 	uint64_t max_duration_s, idle_timeout_s; /* 0: no limit */
 	const struct run_place *place;		 /* NULL: ephemeral */
 };

@@ -72,9 +72,11 @@ void net_spec_source(const struct net_spec *n, struct policy_source *out)
 int net_spec_check(const struct net_spec *n, struct error *err)
 {
 	struct policy_source source;
+	struct error unread = ERROR_INIT;
 	struct net_server server;
 	struct policy *p;
 
+	err = err ? err : &unread;
 	net_spec_source(n, &source);
 	p = policy_new(&source, err);
 	if (!p)
