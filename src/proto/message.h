@@ -87,6 +87,7 @@ enum msg_failure {
 	MSG_FAIL_MOUNT,		  /* boot only */
 	MSG_FAIL_DISK,		  /* what is on a disk, or does not fit there */
 	MSG_FAIL_STOPPING,	  /* the guest is shutting down: nothing new starts */
+	MSG_FAIL_NETWORK,	  /* the host's part of it */
 	MSG_FAIL_COUNT
 };
 
