@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "net/spec.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/macros.h"
 #include "base/num.h"
+#include "net/policy/rule.h"
 
 #define DNS_PORT 53
 #define QUOTE 100 /* bytes of a value in an error */
@@ -93,6 +93,50 @@ int net_spec_check(const struct net_spec *n, struct error *err)
 		if (n->ports[i].host_port == 0 || n->ports[i].guest_port == 0)
 			return err_set(err, ERR_INVALID, 0, "a published port is 0");
 	return 0;
+}
+
+int net_spec_block(struct net_spec *n, const char *name, bool below, struct error *err)
+{
+	struct rule_list one = { 0 };
+	int rc = rule_list_block(&one, name, below, err);
+
+	if (rc == 0 && !net_words_add(below ? &n->block_suffixes : &n->block_domains, one.rule[0].name))
+		rc = err_set(err, ERR_USAGE, 0, "--dns-block-%s: more than %d names", below ? "suffix" : "domain",
+			     NET_WORDS_MAX);
+	free(one.rule);
+	return rc;
+}
+
+int net_spec_publish(struct net_spec *n, const char *text, struct error *err)
+{
+	struct net_port p, *grown;
+	int rc = net_port_parse(text, &p, err);
+
+	if (rc < 0)
+		return rc;
+	for (size_t i = 0; i < n->port_count; i++)
+		if (n->ports[i].udp == p.udp && n->ports[i].host_port == p.host_port &&
+		    ip_equal(&n->ports[i].bind, &p.bind))
+			return err_set(err, ERR_USAGE, 0, "\"%.*s\": port %u of the host was given twice", QUOTE, text,
+				       p.host_port);
+	if (n->port_count == NET_PORTS_MAX)
+		return err_set(err, ERR_USAGE, 0, "more than %d ports", NET_PORTS_MAX);
+	grown = reallocarray(n->ports, n->port_count + 1, sizeof(*grown));
+	if (!grown)
+		return err_set(err, ERR_NO_MEMORY, 0, "out of memory");
+	n->ports = grown;
+	n->ports[n->port_count++] = p;
+	return 0;
+}
+
+int net_spec_ask(struct net_spec *n, const char *text, struct error *err)
+{
+	struct net_server server;
+	int rc = net_server_parse(text, &server, err);
+
+	if (rc == 0 && (n->nameservers.count == NET_NAMESERVERS_MAX || !net_words_add(&n->nameservers, text)))
+		rc = err_set(err, ERR_USAGE, 0, "more than %d name servers", NET_NAMESERVERS_MAX);
+	return rc;
 }
 
 /** is_port() - 1 to 65535. */

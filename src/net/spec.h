@@ -73,6 +73,13 @@ int net_spec_check(const struct net_spec *n, struct error *err);
 /** net_words_add() - One more, copied. Return: false without memory or beyond NET_WORDS_MAX. */
 bool net_words_add(struct net_words *words, const char *text);
 
+/** net_spec_block() - One more name that does not exist for the guest. @below: nor those below it. ERR_USAGE */
+int net_spec_block(struct net_spec *n, const char *name, bool below, struct error *err);
+/** net_spec_publish() - One more port. ERR_USAGE: no port, given twice, too many */
+int net_spec_publish(struct net_spec *n, const char *text, struct error *err);
+/** net_spec_ask() - One more name server. ERR_USAGE */
+int net_spec_ask(struct net_spec *n, const char *text, struct error *err);
+
 /** net_server_parse() - IP, IP:port, [v6]:port, host, host:port; port 53 unless given. ERR_USAGE */
 int net_server_parse(const char *text, struct net_server *out, struct error *err);
 /** net_port_parse() - [BIND:]HOST:GUEST[/tcp|/udp], an IPv6 BIND in brackets. ERR_USAGE */
