@@ -451,6 +451,7 @@ const char *creation_given(void)
 		{ "--rm-path", c->removes.count },
 		{ "--rlimit", c->rlimits.count },
 		{ "--security", c->security },
+		{ "--deployment-profile", c->deployment },
 		{ "--init", c->init },
 		{ "--root-disk", c->root_disk || c->upper_size },
 	};

@@ -20,7 +20,7 @@ struct creation {
 	bool quiet, insecure, replace;
 	/* The network; see cli/network.c. */
 	struct string_list ports, net_rules, block_domains, block_suffixes, nameservers;
-	const char *net, *net_default, *net_egress, *net_ingress, *net_pcap;
+	const char *deployment, *net, *net_default, *net_egress, *net_ingress, *net_pcap;
 	uint64_t net_mtu, max_connections, dns_timeout_ms;
 	bool no_network, no_net, net_strict, no_rebind_protection;
 };
@@ -121,7 +121,23 @@ extern struct creation creation;
 	{ 0, "dns-block-suffix", "NAME", "neither this name nor any below it", \
 	  OPTION_LIST, &creation.block_suffixes, 0, 0 }, \
 	{ 0, "no-dns-rebind-protection", NULL, "names may lead to private addresses", \
-	  OPTION_FLAG, &creation.no_rebind_protection, 0, 0 }
+	  OPTION_FLAG, &creation.no_rebind_protection, 0, 0 }, \
+	{ 0, "deployment-profile", "single-tenant|multi-tenant", \
+	  "multi-tenant: public addresses only (single-tenant)", OPTION_STRING, &creation.deployment, 0, 0 }, \
+	{ 0, "proxy", "URL", NULL, OPTION_LATER, NULL, 0, 0 }, \
+	{ 0, "socks4-user-id", "ID", NULL, OPTION_LATER, NULL, 0, 0 }, \
+	{ 0, "socks5-username", "NAME", NULL, OPTION_LATER, NULL, 0, 0 }, \
+	{ 0, "socks5-password-env", "KEY", NULL, OPTION_LATER, NULL, 0, 0 }, \
+	{ 0, "net-ipv4-pool", "CIDR", NULL, OPTION_LATER, NULL, 0, 0 }, \
+	{ 0, "net-ipv6-pool", "CIDR", NULL, OPTION_LATER, NULL, 0, 0 }, \
+	{ 0, "net-egress-bandwidth", "RATE", NULL, OPTION_LATER, NULL, 0, 0 }, \
+	{ 0, "net-egress-bandwidth-burst", "BYTES", NULL, OPTION_LATER, NULL, 0, 0 }, \
+	{ 0, "net-egress-ops", "RATE", NULL, OPTION_LATER, NULL, 0, 0 }, \
+	{ 0, "net-egress-ops-burst", "N", NULL, OPTION_LATER, NULL, 0, 0 }, \
+	{ 0, "net-ingress-bandwidth", "RATE", NULL, OPTION_LATER, NULL, 0, 0 }, \
+	{ 0, "net-ingress-bandwidth-burst", "BYTES", NULL, OPTION_LATER, NULL, 0, 0 }, \
+	{ 0, "net-ingress-ops", "RATE", NULL, OPTION_LATER, NULL, 0, 0 }, \
+	{ 0, "net-ingress-ops-burst", "N", NULL, OPTION_LATER, NULL, 0, 0 }
 
 /* clang-format on */
 

@@ -83,6 +83,25 @@ static int choose_pcap(const char *typed, char **out, struct error *err)
 	return 0;
 }
 
+/** suit_tenants() - Leave out what the multi-tenant profile forbids, and say so. Contract 4.10. */
+static void suit_tenants(struct net_spec *n)
+{
+	const struct {
+		const char *option;
+		bool given;
+	} dropped[] = { { "--dns-nameserver", n->nameservers.count },
+			{ "--port", n->port_count },
+			{ "--no-dns-rebind-protection", n->no_rebind_protection } };
+
+	for (size_t i = 0; i < ARRAY_LEN(dropped); i++)
+		if (dropped[i].given && !creation.quiet)
+			fprintf(stderr, "warn: %s does not go with multi-tenant: left out\n", dropped[i].option);
+	net_words_clear(&n->nameservers);
+	n->port_count = 0;
+	n->no_rebind_protection = false;
+	n->max_connections = MIN(n->max_connections, (uint32_t)NET_CONNECTIONS);
+}
+
 int creation_network(struct net_spec *out, struct error *err)
 {
 	const struct creation *c = &creation;
@@ -90,6 +109,7 @@ int creation_network(struct net_spec *out, struct error *err)
 	*out = (struct net_spec){
 		.none = c->no_network,
 		.strict = c->net_strict,
+		.multi_tenant = c->deployment && strcmp(c->deployment, "multi-tenant") == 0,
 		.no_rebind_protection = c->no_rebind_protection,
 		.mtu = c->net_mtu ? (uint32_t)c->net_mtu : NET_MTU,
 		.max_connections = c->max_connections ? (uint32_t)c->max_connections : NET_CONNECTIONS,
@@ -113,6 +133,8 @@ int creation_network(struct net_spec *out, struct error *err)
 	for (size_t i = 0; i < c->ports.count; i++)
 		if (net_spec_publish(out, c->ports.item[i], err) < 0)
 			return err_wrap(err, "--port");
+	if (out->multi_tenant)
+		suit_tenants(out);
 	if (c->net_pcap && choose_pcap(c->net_pcap, &out->pcap, err) < 0)
 		return -(int)err->code;
 	return net_spec_check(out, err); /* all of it together: rules and blocked names share a limit */

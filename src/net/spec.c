@@ -28,12 +28,12 @@ bool net_words_add(struct net_words *words, const char *text)
 	return words->item[words->count] && ++words->count;
 }
 
-/** words_free() - A list. */
-static void words_free(struct net_words *words)
+void net_words_clear(struct net_words *words)
 {
 	for (size_t i = 0; i < words->count; i++)
 		free(words->item[i]);
 	free(words->item);
+	*words = (struct net_words){ 0 };
 }
 
 bool net_spec_default(struct net_spec *out)
@@ -47,10 +47,10 @@ bool net_spec_default(struct net_spec *out)
 
 void net_spec_free(struct net_spec *n)
 {
-	words_free(&n->rules);
-	words_free(&n->block_domains);
-	words_free(&n->block_suffixes);
-	words_free(&n->nameservers);
+	net_words_clear(&n->rules);
+	net_words_clear(&n->block_domains);
+	net_words_clear(&n->block_suffixes);
+	net_words_clear(&n->nameservers);
 	free(n->ports);
 	free(n->pcap);
 	*n = (struct net_spec){ 0 };
@@ -63,6 +63,7 @@ void net_spec_source(const struct net_spec *n, struct policy_source *out)
 				       .allow_egress = n->allow_egress,
 				       .allow_ingress = n->allow_ingress,
 				       .strict = n->strict,
+				       .multi_tenant = n->multi_tenant,
 				       .block_domains = (const char *const *)n->block_domains.item,
 				       .block_domain_count = n->block_domains.count,
 				       .block_suffixes = (const char *const *)n->block_suffixes.item,

@@ -97,6 +97,7 @@ class Policy:
     strict: bool = False
     blocked: list = dataclasses.field(default_factory=list)    # names
     suffixes: list = dataclasses.field(default_factory=list)
+    tenants: bool = False
 
     def all_rules(self):
         out = frozenset(["egress"])
@@ -164,6 +165,10 @@ def decide(policy, flow, world):
     """All verdicts that can come of it: one, or both of them where it depends on the name."""
     if never(flow):
         return {("deny", -2)}
+    if policy.tenants and flow.direction == "egress":
+        where = group(flow.address, world.hosts)
+        if where != "public" and not (where == "host" and flow.port == 53):
+            return {("deny", -2)}
     if flow.state == "seen":
         return {settled(policy, flow, world, flow.name)}
     if flow.state == "none" or flow.protocol != "tcp" or flow.direction == "ingress":
@@ -191,7 +196,7 @@ def question(policy, protocol, name):
 
 def answer_allowed(policy, address, world):
     """May rebind protection let an address pass?"""
-    if never(Flow("ingress", "tcp", address, 1, "none")):
+    if policy.tenants or never(Flow("ingress", "tcp", address, 1, "none")):
         return False
     for rule in policy.all_rules():
         if "egress" not in rule.directions or rule.about_names() or rule.kind == "dns" or rule.protocol != "any" or rule.ports:
@@ -326,7 +331,7 @@ def some_case(dice):
     """Rules, the world, and what is asked of them."""
     rules = [some_rule(dice) for _ in range(dice.randint(0, 7))]
     policy = Policy(rules, {"egress": dice.random() < 0.3, "ingress": dice.random() < 0.6}, dice.random() < 0.25,
-                    dice.sample(NAMES, dice.choice([0, 0, 0, 1])), dice.sample(NAMES, dice.choice([0, 0, 0, 1])))
+                    dice.sample(NAMES, dice.choice([0, 0, 0, 1])), dice.sample(NAMES, dice.choice([0, 0, 0, 1])), dice.random() < 0.1)
     world = World({ipaddress.ip_address(h) for h in HOSTS},
                   [(some_address(dice), dice.choice(NAMES)) for _ in range(dice.randint(0, 4))])
     flows = [some_flow(dice, world, policy) for _ in range(12)]

@@ -129,6 +129,7 @@ static json_t *answer(json_t *line)
 	s.allow_egress = json_is_true(json_object_get(line, "egress"));
 	s.allow_ingress = json_is_true(json_object_get(line, "ingress"));
 	s.strict = json_is_true(json_object_get(line, "strict"));
+	s.multi_tenant = json_is_true(json_object_get(line, "tenants"));
 	p = policy_new(&s, &err);
 	if (!p)
 		json_object_set_new(out, "error", json_string(err.text));

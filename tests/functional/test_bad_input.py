@@ -102,6 +102,7 @@ USAGE = [
     (["run", "--dns-nameserver", "1.1.1.1:x", IMAGE], '"x" is no port'), (["run", "--dns-block-domain", "a..b", IMAGE], "--dns-block-domain", "a..b"),
     (["run", "--dns-block-suffix", "", IMAGE], "--dns-block-suffix"), (["run", "--dns-query-timeout-ms", "0", IMAGE], "1 to 60000"),
     (["run", "--net-pcap", "", IMAGE], "--net-pcap", "empty"), (["run", "--net-rul", "x", IMAGE], "did you mean --net-rule?"),
+    (["run", "--proxy", "socks5://127.0.0.1:1080", IMAGE], "--proxy", "not available"), (["run", "--deployment-profile", "x", IMAGE], "multi-tenant"),
     (["net", "explain", "x"], "which sandbox, and which host?"), (["net", "explain", "x", "a:b"], '"a:b"', "HOST[:PORT]"),
     (["net", "explain", "x", "1.1.1.1/tpc"], "tpc", 'did you mean "tcp"?'), (["net", "explian", "x", "y"], "did you mean msb net explain?"),
 ]

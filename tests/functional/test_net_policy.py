@@ -23,7 +23,7 @@ def as_line(policy, world, flows, questions, answers, dice):
     if len(rules) > 1 and dice.random() < 0.3:
         rules = [dice.choice([",", ", ", " ,"]).join(rules)]
     return {"rules": rules, "egress": policy.defaults["egress"], "ingress": policy.defaults["ingress"], "strict": policy.strict,
-            "blocked": policy.blocked, "suffixes": policy.suffixes, "hosts": [str(h) for h in world.hosts],
+            "tenants": policy.tenants, "blocked": policy.blocked, "suffixes": policy.suffixes, "hosts": [str(h) for h in world.hosts],
             "records": [[str(a), n] for a, n in world.records],
             "flows": [{"ingress": f.direction == "ingress", "protocol": f.protocol, "address": str(f.address), "port": f.port,
                        "state": f.state, "name": f.name} for f in flows],
@@ -139,6 +139,14 @@ def test_inspect_in_words(known):
     assert json.loads(said(known, "ps", "--format", "json", "box"))["ports"] == ["127.0.0.1:8080->80/tcp", "[::1]:53->5353/udp"]
     row = said(known, "ps", "box").splitlines()[1]
     assert row.endswith("127.0.0.1:8080->80/tcp,[::1]:53…"), row
+
+
+@pytest.mark.show_04_3
+def test_tenants_in_words(known):
+    stored(known.home, "tenant", {"multi_tenant": True, "rules": ["allow@any"], "egress": "allow"})
+    assert "  Tenants: public addresses and DNS only, whatever the rules\n" in said(known, "inspect", "tenant")
+    assert "denied: this sandbox is one of several tenants" in said(known, "net", "explain", "tenant", "10.0.0.1")
+    assert "8.8.8.8:443/tcp is allowed by rule 1" in said(known, "net", "explain", "tenant", "8.8.8.8")
 
 
 @pytest.mark.show_04_3
