@@ -62,6 +62,7 @@ json_t *net_json_encode(const struct net_spec *n)
 		       put(to, "egress", json_string(defaults[n->allow_egress])) &&
 		       put(to, "ingress", json_string(defaults[n->allow_ingress])) &&
 		       put(to, "strict", json_boolean(n->strict)) &&
+		       (!n->multi_tenant || put(to, "multi_tenant", json_true())) &&
 		       put_words(to, "block_domains", &n->block_domains) &&
 		       put_words(to, "block_suffixes", &n->block_suffixes) &&
 		       put_words(to, "nameservers", &n->nameservers) &&
@@ -176,7 +177,8 @@ bool net_json_decode(const json_t *from, struct net_spec *out)
 				  .mtu = NET_MTU };
 	if (!json_is_object(from) || !get_flag(from, "none", &out->none) || !get_words(from, "rules", &out->rules) ||
 	    !get_default(from, "egress", &out->allow_egress) || !get_default(from, "ingress", &out->allow_ingress) ||
-	    !get_flag(from, "strict", &out->strict) || !get_words(from, "block_domains", &out->block_domains) ||
+	    !get_flag(from, "strict", &out->strict) || !get_flag(from, "multi_tenant", &out->multi_tenant) ||
+	    !get_words(from, "block_domains", &out->block_domains) ||
 	    !get_words(from, "block_suffixes", &out->block_suffixes) ||
 	    !get_words(from, "nameservers", &out->nameservers) ||
 	    !get_number(from, "dns_timeout_ms", &out->dns_timeout_ms) ||
