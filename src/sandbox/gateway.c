@@ -147,9 +147,10 @@ int gateway_start(struct supervisor *s, struct error *err)
 
 	if (!s->spec->network.on)
 		return 0;
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return err_set(err, ERR_SYSTEM, errno, "socketpair");
 	s->gateway_fd = pair[0];
+	fd_set_nonblock(s->gateway_fd, true); /* ours only: the gateway waits for what it is told */
 	pid = fork();
 	if (pid == 0)
 		become_gateway(s, pair[1], parent);

@@ -327,12 +327,13 @@ def test_unwritable_tmp(msb):
 
 
 def test_msb_alone(msb, tmp_path, archive):
-    """Copied without msb-image: run works, load says what is missing. By a link, all works."""
+    """Copied without what is beside it: run and load say what is missing. By a link, all works."""
     alone = tmp_path / "bin/msb"
     alone.parent.mkdir()
     shutil.copy(MSB, alone)
     call = dict(env=msb.env, capture_output=True, stdin=subprocess.DEVNULL)
-    assert subprocess.run([alone, "run", IMAGE, "--", "echo", "hi"], **call).stdout == b"hi\n"
+    assert subprocess.run([alone, "run", "--no-network", IMAGE, "--", "echo", "hi"], **call).stdout == b"hi\n"
+    complaint(subprocess.run([alone, "run", IMAGE, "--", "echo", "hi"], **call), 1, "msb-gateway is missing", "--no-network")
     complaint(subprocess.run([alone, "load", "-i", archive], **call), 1, "msb-image", "next to msb")
     helper = alone.parent / "msb-image"
     helper.write_text("#!/bin/sh\nexit 3\n")
@@ -397,7 +398,7 @@ def test_doctor_says_what_to_do(msb, tmp_path):
         done = msb("doctor")
         lines = done.stdout.decode().splitlines()
         assert done.returncode == status and done.stderr == b""
-        for row in ("KVM", "QEMU", "guest kernel", "msb-image", "mke2fs", "state folder", "confinement"):
+        for row in ("KVM", "QEMU", "guest kernel", "msb-image", "msb-gateway", "mke2fs", "state folder", "confinement"):
             assert [line for line in lines if line.startswith(("  ✓ " + row, "  ! " + row, "  ✗ " + row))], row
         for number, line in enumerate(lines):
             if line.startswith(("  ! ", "  ✗ ")):
