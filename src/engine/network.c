@@ -203,6 +203,7 @@ static int write_config(const struct net_spec *net, struct run_plan *plan, struc
 	c->egress_default = net->allow_egress ? "allow" : "deny";
 	c->ingress_default = net->allow_ingress ? "allow" : "deny";
 	c->strict = net->strict;
+	c->multi_tenant = net->multi_tenant;
 	c->rebind_protection = !net->no_rebind_protection;
 	c->dns_timeout_ms = net->dns_timeout_ms;
 	c->max_connections = net->max_connections;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The gateway (src/net): a process per sandbox, between the network card in the monitor and the sockets of the host.
- * All that it may use was opened before: it is told its configuration and given its descriptors while the guest boots,
- * and is waited for only when the guest is ready. Without it the sandbox ends, and it ends with the supervisor: by the
- * end of this socket, and by its parent-death signal.
+ * All that it may use was opened before. It is started when the guest runs, told its configuration and given its
+ * descriptors while that boots, and waited for only when the guest is ready. Without it the sandbox ends, and it ends
+ * with the supervisor: by the end of this socket, and by its parent-death signal.
  *
  * It reads what the guest and the world send, so what it says is taken for hostile: records of one size, bounded text.
  */
@@ -140,13 +140,12 @@ static _Noreturn void become_gateway(const struct supervisor *s, int control, pi
 	_exit(127);
 }
 
-int gateway_start(struct supervisor *s, struct error *err)
+/** start() - The process, and the first messages. */
+static int start(struct supervisor *s, struct error *err)
 {
 	pid_t parent = getpid(), pid;
 	int pair[2];
 
-	if (!s->spec->network.on)
-		return 0;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return err_set(err, ERR_SYSTEM, errno, "socketpair");
 	s->gateway_fd = pair[0];
@@ -162,6 +161,14 @@ int gateway_start(struct supervisor *s, struct error *err)
 		return s->gateway_source;
 	tell(s);
 	return 0;
+}
+
+void gateway_start(struct supervisor *s)
+{
+	struct error err = ERROR_INIT;
+
+	if (s->spec->network.on && s->gateway_fd < 0 && start(s, &err) < 0)
+		ended(s, err.text);
 }
 
 bool gateway_count(struct supervisor *s)

@@ -344,6 +344,7 @@ static void on_monitor(void *arg, uint32_t events)
 	switch (msg.type) {
 	case MONITOR_RUNNING:
 		timeline_mark_at("first instruction", msg.time_ns);
+		gateway_start(s);
 		break;
 	case MONITOR_CONNECT_FAILED:
 		if (s->spec->persistent)
@@ -718,8 +719,7 @@ int supervisor_main(struct sandbox_spec *spec, int client_fd, int session_fd)
 	s.loop = loop_new(&err);
 	if (!s.loop)
 		return 1;
-	if (start_monitor(&s, &err) < 0 || gateway_start(&s, &err) < 0 || watch(&s, &err) < 0 ||
-	    loop_run(s.loop, &err) < 0)
+	if (start_monitor(&s, &err) < 0 || watch(&s, &err) < 0 || loop_run(s.loop, &err) < 0)
 		broken(&s, 0, err.text);
 	timeline_mark("supervisor ends");
 	kill_all(&s);

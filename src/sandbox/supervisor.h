@@ -91,8 +91,11 @@ void supervisor_go_on(struct supervisor *s);
 void supervisor_set_timers(struct supervisor *s);
 
 /* gateway.c */
-/** gateway_start() - Start msb-gateway, if the sandbox has a network. It is told everything as it reads. */
-int gateway_start(struct supervisor *s, struct error *err);
+/**
+ * gateway_start() - The guest runs: start msb-gateway, if the sandbox has a network, once. It is told everything as it
+ * reads. A failure ends the sandbox.
+ */
+void gateway_start(struct supervisor *s);
 /** gateway_count() - Ask for the counters: control_counters() follows. Return: false: nobody to ask. */
 bool gateway_count(struct supervisor *s);
 /** gateway_forget() - In the monitor's process, or when all is handed over: close what is the gateway's. */
