@@ -25,7 +25,7 @@ struct build {
 	size_t n;
 };
 
-static inline void build_number(struct build *m, uint32_t value, unsigned int bytes)
+static inline void build_number(struct build *m, uint64_t value, unsigned int bytes)
 {
 	while (bytes-- > 0)
 		m->b[m->n++] = (uint8_t)(value >> (8 * bytes));

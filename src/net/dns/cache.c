@@ -73,9 +73,10 @@ static struct entry *find(struct dns_cache *cache, const struct dns_key *key)
 {
 	struct entry *e;
 
-	LIST_FOREACH(e, &cache->chains[bucket_of(key)], chain)
-	if (dns_key_equal(&e->key, key))
-		return e;
+	LIST_FOREACH(e, &cache->chains[bucket_of(key)], chain) {
+		if (dns_key_equal(&e->key, key))
+			return e;
+	}
 	return NULL;
 }
 

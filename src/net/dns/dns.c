@@ -89,12 +89,16 @@ static uint16_t answer_flags(const struct dns_asked *asked, unsigned int rcode, 
 	return (uint16_t)flags;
 }
 
-/** answer_limit() - How long a message the client takes. */
-static size_t answer_limit(const struct dns_client *client)
+/** fits() - Does the client take a body of this length? */
+static bool fits(const struct dns_client *client, size_t length)
 {
+	size_t limit = UDP_SIZE_PLAIN;
+
 	if (client->via == DNS_TCP)
-		return DNS_MESSAGE_MAX;
-	return client->asked.edns ? MIN(client->asked.udp_size, DNS_UDP_ANSWER_MAX) : UDP_SIZE_PLAIN;
+		limit = DNS_MESSAGE_MAX;
+	else if (client->asked.edns)
+		limit = MIN(client->asked.udp_size, DNS_UDP_ANSWER_MAX);
+	return length + (client->asked.edns ? OPT_SIZE : 0) <= limit;
 }
 
 /**
@@ -117,7 +121,7 @@ static void say(struct dns *dns, const struct dns_client *client, unsigned int r
 		dns_read_header(&in, &h);
 		rcode = h.flags & DNS_FLAG_RCODE;
 		authentic = h.flags & DNS_FLAG_AD;
-		cut = length + (asked->edns ? OPT_SIZE : 0) > answer_limit(client);
+		cut = !fits(client, length);
 	}
 	if (!body || cut)
 		h = (struct dns_header){ .counts = { asked->has_question } };
@@ -176,7 +180,9 @@ static void say_addresses(struct dns *dns, const struct dns_client *client, cons
 
 	dns_name_lower(&name);
 	look.now_ns = clock_ns(CLOCK_BOOTTIME);
-	dns_each_address(body, length, pin, &look);
+	/* Of what is cut the guest is told nothing. */
+	if (fits(client, length))
+		dns_each_address(body, length, pin, &look);
 	say(dns, client, DNS_NOERROR, body, length, age_s);
 }
 

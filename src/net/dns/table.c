@@ -81,9 +81,10 @@ void dns_table_add(struct dns_table *table, const struct ip *ip, const struct dn
 	uint32_t size = size_for(name->length);
 	struct record *r;
 
-	LIST_FOREACH(r, &table->chains[bucket_of(ip)], chain)
-	if (r->configured == configured && ip_equal(&r->ip, ip) && same_name(r, name))
-		break;
+	LIST_FOREACH(r, &table->chains[bucket_of(ip)], chain) {
+		if (r->configured == configured && ip_equal(&r->ip, ip) && same_name(r, name))
+			break;
+	}
 	if (r) {
 		/* What the guest was told before is still true for it. */
 		r->expires_ns = MAX(r->expires_ns, expires);
@@ -112,8 +113,7 @@ bool dns_table_each(const struct dns_table *table, const struct ip *ip, bool con
 {
 	const struct record *r;
 
-	LIST_FOREACH(r, &table->chains[bucket_of(ip)], chain)
-	{
+	LIST_FOREACH(r, &table->chains[bucket_of(ip)], chain) {
 		struct dns_name name = { .length = r->length };
 
 		if (!ip_equal(&r->ip, ip) || now_ns >= r->expires_ns || (configured_only && !r->configured))
