@@ -234,7 +234,10 @@ int confine_deny_dangerous(unsigned int extra, struct error *err)
 
 int confine_filter_program(int *broker, struct error *err)
 {
-	return install(CONFINE_DENY_FORK, true, broker, err);
+	int rc = install(CONFINE_DENY_FORK, true, broker, err);
+
+	/* One broker is all that the kernel grants; a container may have one for its own system calls. */
+	return rc < 0 && broker ? err_hint(err, "QEMU needs this for its network card: KVM or --no-network do not") : rc;
 }
 
 int confine_answer_connect(int broker, int sock, int gone, struct error *err)

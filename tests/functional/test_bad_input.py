@@ -333,7 +333,7 @@ def test_msb_alone(msb, tmp_path, archive):
     shutil.copy(MSB, alone)
     call = dict(env=msb.env, capture_output=True, stdin=subprocess.DEVNULL)
     assert subprocess.run([alone, "run", "--no-network", IMAGE, "--", "echo", "hi"], **call).stdout == b"hi\n"
-    complaint(subprocess.run([alone, "run", IMAGE, "--", "echo", "hi"], **call), 1, "msb-gateway is missing", "--no-network")
+    complaint(subprocess.run([alone, "run", IMAGE, "--", "echo", "hi"], **call), 125, "msb-gateway is missing", "--no-network")
     complaint(subprocess.run([alone, "load", "-i", archive], **call), 1, "msb-image", "next to msb")
     helper = alone.parent / "msb-image"
     helper.write_text("#!/bin/sh\nexit 3\n")

@@ -9,6 +9,7 @@ import select
 import signal
 import socket
 import threading
+import time
 
 import pytest
 
@@ -135,6 +136,19 @@ def test_supervisor_ends(boxes):
     os.close(gateway)
 
 
+def fetch(port):
+    """What the guest's web server has at /x."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as c:
+        c.sendall(b"GET /x HTTP/1.0\r\n\r\n")
+        answer = b""
+        while chunk := c.recv(4096):
+            answer += chunk
+    return answer
+
+
+SERVE = "mkdir /www; echo from the guest > /www/x; httpd -p 80 -h /www"
+
+
 def test_publish(boxes):
     """A guest's port on the host; and who has it is said when it is taken."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -143,10 +157,21 @@ def test_publish(boxes):
                   f"process {os.getpid()}")
         assert boxes.list() == []
     boxes.create("web", "-p", f"{port}:80")
-    boxes.ok("exec", "web", "--", "sh", "-c", "mkdir /www; echo from the guest > /www/x; httpd -p 80 -h /www")
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as c:
-        c.sendall(b"GET /x HTTP/1.0\r\n\r\n")
-        answer = b""
-        while chunk := c.recv(4096):
-            answer += chunk
+    boxes.ok("exec", "web", "--", "sh", "-c", SERVE)
+    answer = fetch(port)
     assert answer.endswith(b"\r\n\r\nfrom the guest\n"), answer
+
+
+def test_published_traffic_is_activity(boxes):
+    """--idle-timeout counts from the last that came to a published port."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    boxes.create("busy", "-p", f"{port}:80", "--idle-timeout", "4s")
+    boxes.ok("exec", "busy", "--", "sh", "-c", SERVE)
+    end = time.monotonic() + 9
+    while time.monotonic() < end:
+        last = time.monotonic()
+        assert fetch(port).endswith(b"from the guest\n")
+        time.sleep(1)  # the traffic of a user who is not in a hurry
+    until(lambda: boxes.states()["busy"] == "Stopped", 30, "the end of the idle sandbox")
+    assert time.monotonic() - last > 4
