@@ -3,13 +3,15 @@
  * gateway-tap: starts msb-gateway as a supervisor does, with a TAP in place of a sandbox, so that the Linux stack of a
  * network namespace is the guest. The guest is 172.16.0.2/30 and fd42:6d73:62:1::2/64, MAC 02:6d:73:00:01:02.
  *
- *   gateway-tap [--gateway PROGRAM] --tap NAME [--tap-net FILE] [--tap-user FILE] [OPTION...]
+ *   gateway-tap [--gateway PROGRAM] --tap NAME [--tap-net FILE] [--user UID] [OPTION...]
  *
- * FILE: namespaces in which the TAP is made; the gateway stays where this program is. Says "ready", answers "count" on
+ * FILE: the network namespace in which the TAP is made; the gateway stays where this program is, and all but the TAP is
+ * made by the user UID. Says "ready", answers "count" on
  * its input with the counters and "activity" with how often it was told of any; ends with the input.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <getopt.h>
 #include <linux/if_tun.h>
 #include <linux/netlink.h>
@@ -37,7 +39,8 @@
 #include "net/control.h"
 #include "relay.h"
 
-static const char *program = "build/msb-gateway", *tap_name, *tap_net, *tap_user;
+static const char *program = "build/msb-gateway", *tap_name, *tap_net;
+static uid_t user;
 static struct gateway_config config;
 static struct endpoint publish[GATEWAY_PORTS_MAX];
 static struct relay_options relay;
@@ -122,7 +125,7 @@ static void parse(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "gateway", 1, NULL, 'g' },   { "tap", 1, NULL, 't' },		{ "tap-net", 1, NULL, 'n' },
-		{ "tap-user", 1, NULL, 'u' },  { "rules", 1, NULL, 'r' },	{ "egress", 1, NULL, 'e' },
+		{ "user", 1, NULL, 'u' },      { "rules", 1, NULL, 'r' },	{ "egress", 1, NULL, 'e' },
 		{ "ingress", 1, NULL, 'i' },   { "nameserver", 1, NULL, 's' },	{ "publish", 1, NULL, 'p' },
 		{ "mtu", 1, NULL, 'm' },       { "connections", 1, NULL, 'c' }, { "strict", 0, NULL, 'S' },
 		{ "no-rebind", 0, NULL, 'R' }, { "dns-timeout", 1, NULL, 'T' }, { "relay", 1, NULL, 'y' },
@@ -142,7 +145,7 @@ static void parse(int argc, char **argv)
 			tap_net = optarg;
 			break;
 		case 'u':
-			tap_user = optarg;
+			user = (uid_t)number(optarg, 65533);
 			break;
 		case 'r':
 			config.rules = optarg;
@@ -188,19 +191,27 @@ static void parse(int argc, char **argv)
 		exit(2);
 }
 
-/** enter() - A namespace, if one is named. */
-static void enter(const char *path, int kind)
+/** enter() - A network namespace, if one is named. */
+static void enter(const char *path)
 {
 	_cleanup_fd_ int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
 
-	if (path && (fd < 0 || setns(fd, kind) < 0))
+	if (path && (fd < 0 || setns(fd, CLONE_NEWNET) < 0))
 		fail(path);
 }
 
-/** make_tap() - In a child, which enters the namespaces: that of a user cannot be left again. */
+/** become() - An ordinary user, for good. */
+static void become(uid_t uid)
+{
+	if (setgroups(0, NULL) < 0 || setresgid(uid, uid, uid) < 0 || setresuid(uid, uid, uid) < 0)
+		fail("--user");
+}
+
+/** make_tap() - In a child, which enters the namespace. */
 static int make_tap(void)
 {
-	unsigned int offload = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6;
+	/* Behind a bad wire, the guest's frames are those of a wire, too. */
+	unsigned int offload = relay.on ? 0 : TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6;
 	struct ifreq request = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
 	int pair[2], header = 12, fds[FD_PASS_MAX], fd, status;
 	size_t count = 0;
@@ -211,8 +222,7 @@ static int make_tap(void)
 		fail("socketpair");
 	pid = fork();
 	if (pid == 0) {
-		enter(tap_user, CLONE_NEWUSER);
-		enter(tap_net, CLONE_NEWNET);
+		enter(tap_net);
 		fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
 		snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", tap_name);
 		if (fd < 0 || ioctl(fd, TUNSETIFF, &request) < 0 || ioctl(fd, TUNSETVNETHDRSZ, &header) < 0 ||
@@ -261,10 +271,10 @@ static void give_ports(void)
 	}
 }
 
-static void give_all(void)
+static void give_all(int tap)
 {
 	struct sockaddr_nl addr = { .nl_family = AF_NETLINK, .nl_groups = RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR };
-	int netlink = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE), tap = make_tap();
+	int netlink = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
 	struct buf b = BUF_INIT(GATEWAY_CONFIG_MAX);
 	struct gateway_message m = { .kind = GATEWAY_CONFIG };
 	int fd = fd_memfd("config", 0, false);
@@ -359,7 +369,7 @@ int main(int argc, char **argv)
 {
 	struct pollfd p[2] = { { .fd = 0, .events = POLLIN }, { .events = POLLIN } };
 	struct rlimit files;
-	int status = 0;
+	int status = 0, tap;
 	pid_t pid;
 
 	getrlimit(RLIMIT_NOFILE, &files);
@@ -367,8 +377,11 @@ int main(int argc, char **argv)
 	setrlimit(RLIMIT_NOFILE, &files);
 	defaults();
 	parse(argc, argv);
+	tap = make_tap();
+	if (user)
+		become(user);
 	pid = start();
-	give_all();
+	give_all(tap);
 	p[1].fd = control;
 	while (poll(p, 2, -1) >= 0)
 		if ((p[1].revents && !told()) || (p[0].revents && !asked()))
