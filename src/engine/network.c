@@ -18,6 +18,7 @@
 
 #include "base/fd.h"
 #include "engine/host_network.h"
+#include "engine/lifecycle.h"
 #include "engine/run_plan.h"
 
 #define FRAME_BUFFER_BYTES (4 << 20) /* each way; the kernel gives what it allows */
@@ -309,4 +310,13 @@ void network_release(struct run_plan *plan)
 	fd_close(&n->config_fd);
 	for (size_t i = 0; i < n->given_count; i++)
 		fd_close(&n->given[i].fd);
+}
+
+void engine_gateway(const char *name, struct ip addresses[2])
+{
+	struct gateway_config c = { 0 };
+
+	choose_addresses(&c, slot_of(name));
+	addresses[0] = c.gateway4;
+	addresses[1] = c.gateway6;
 }

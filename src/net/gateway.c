@@ -217,6 +217,7 @@ static int make_rules(struct gateway *g, struct error *err)
 		.allow_egress = c->egress_default && strcmp(c->egress_default, "allow") == 0,
 		.allow_ingress = c->ingress_default && strcmp(c->ingress_default, "allow") == 0,
 		.strict = c->strict,
+		.multi_tenant = c->multi_tenant,
 		.block_domains = c->blocked,
 		.block_domain_count = c->blocked_count,
 		.block_suffixes = c->suffixes,

@@ -214,5 +214,10 @@ def test_options_are_kept(boxes):
         assert json.loads(boxes.ok("inspect", "--format", "json", "net"))["config"]["network"] == expected
         assert json.loads(boxes.ok("ps", "--format", "json", "net"))["ports"] == [f"127.0.0.1:{port}->80/tcp"]
         boxes.ok("modify", "net", "--label", "a=b")
+    # The gateway of this very sandbox is of the host, though private by its number.
+    gateway = re.search(r"default via ([0-9.]+)", boxes.sh("net", "ip route").stdout.decode())[1]
+    assert gateway.startswith("172.")
+    shown = json.loads(boxes.ok("net", "explain", "--format", "json", "net", gateway))
+    assert shown["group"] == "host" and shown["verdict"] == "deny", shown
     done = boxes("run", "--name", "net", "--no-network", "localhost/busybox:1", "--", "true")
     assert done.returncode == 0 and re.search(rb"--no-network.*--replace", done.stderr, re.S), done.stderr
