@@ -314,6 +314,23 @@ static void print_words(const char *title, const struct net_words *words)
 		printf("\n");
 }
 
+/** print_rates() - A line for each limit. */
+static void print_rates(const struct rates *rates)
+{
+	for (size_t i = 0; i < RATE_DIRECTIONS * RATE_KINDS; i++) {
+		const struct rate *r = &rates->of[i / RATE_KINDS][i % RATE_KINDS];
+
+		if (!r->amount)
+			continue;
+		printf("  %-14s%llu %s in %u ms",
+		       i / RATE_KINDS == RATE_EGRESS ? "From guest:" : "To guest:", (unsigned long long)r->amount,
+		       i % RATE_KINDS == RATE_BYTES ? "bytes" : "packets", r->interval_ms);
+		if (r->burst)
+			printf(", once %llu more", (unsigned long long)r->burst);
+		printf("\n");
+	}
+}
+
 void print_network(const struct net_spec *n)
 {
 	struct buf words = BUF_INIT(1 << 20);
@@ -340,6 +357,7 @@ void print_network(const struct net_spec *n)
 	if (n->no_rebind_protection)
 		printf("  %-14s%s\n", "Names:", "may lead to private addresses");
 	printf("  %-14s%u\n  %-14s%u\n", "Connections:", n->max_connections, "MTU:", n->mtu);
+	print_rates(&n->rates);
 	if (n->pcap)
 		printf("  %-14s%s\n", "Recorded in:", n->pcap);
 }

@@ -209,6 +209,7 @@ static int write_config(const struct net_spec *net, struct run_plan *plan, struc
 	c->dns_timeout_ms = net->dns_timeout_ms;
 	c->max_connections = net->max_connections;
 	c->mtu = net->mtu;
+	c->rates = net->rates;
 	c->blocked = (const char **)net->block_domains.item;
 	c->blocked_count = net->block_domains.count;
 	c->suffixes = (const char **)net->block_suffixes.item;
