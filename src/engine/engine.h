@@ -40,6 +40,7 @@ struct engine_paths {
 	char qemu[1024];     /* MSB_QEMU_PATH, else qemu-system-x86_64 on PATH; "" when none */
 	char helper[1024];   /* msb-image beside the msb program (symlinks resolved), "" when missing */
 	char registry[1024]; /* msb-registry, likewise */
+	char gateway[1024];  /* msb-gateway, likewise */
 };
 
 /** engine_use_agent() - The agent's initramfs (linked into the program). Once, at start; borrowed for ever. */

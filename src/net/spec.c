@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "net/spec.h"
 
-#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/macros.h"
 #include "base/num.h"
+#include "net/policy/rule.h"
 
 #define DNS_PORT 53
 #define QUOTE 100 /* bytes of a value in an error */
@@ -28,12 +28,12 @@ bool net_words_add(struct net_words *words, const char *text)
 	return words->item[words->count] && ++words->count;
 }
 
-/** words_free() - A list. */
-static void words_free(struct net_words *words)
+void net_words_clear(struct net_words *words)
 {
 	for (size_t i = 0; i < words->count; i++)
 		free(words->item[i]);
 	free(words->item);
+	*words = (struct net_words){ 0 };
 }
 
 bool net_spec_default(struct net_spec *out)
@@ -47,10 +47,10 @@ bool net_spec_default(struct net_spec *out)
 
 void net_spec_free(struct net_spec *n)
 {
-	words_free(&n->rules);
-	words_free(&n->block_domains);
-	words_free(&n->block_suffixes);
-	words_free(&n->nameservers);
+	net_words_clear(&n->rules);
+	net_words_clear(&n->block_domains);
+	net_words_clear(&n->block_suffixes);
+	net_words_clear(&n->nameservers);
 	free(n->ports);
 	free(n->pcap);
 	*n = (struct net_spec){ 0 };
@@ -63,6 +63,7 @@ void net_spec_source(const struct net_spec *n, struct policy_source *out)
 				       .allow_egress = n->allow_egress,
 				       .allow_ingress = n->allow_ingress,
 				       .strict = n->strict,
+				       .multi_tenant = n->multi_tenant,
 				       .block_domains = (const char *const *)n->block_domains.item,
 				       .block_domain_count = n->block_domains.count,
 				       .block_suffixes = (const char *const *)n->block_suffixes.item,
@@ -89,10 +90,61 @@ int net_spec_check(const struct net_spec *n, struct error *err)
 	    n->dns_timeout_ms > NET_DNS_TIMEOUT_MS_MAX || n->max_connections == 0 ||
 	    n->max_connections > NET_CONNECTIONS_MAX || n->mtu < NET_MTU_MIN || n->mtu > NET_MTU_MAX)
 		return err_set(err, ERR_INVALID, 0, "a limit of the network is out of range");
+	for (size_t i = 0; i < RATE_DIRECTIONS * RATE_KINDS; i++) {
+		const struct rate *r = &n->rates.of[i / RATE_KINDS][i % RATE_KINDS];
+
+		if (r->amount > RATE_AMOUNT_MAX || r->burst > RATE_AMOUNT_MAX ||
+		    r->interval_ms > RATE_INTERVAL_MS_MAX || (r->amount && !r->interval_ms))
+			return err_set(err, ERR_INVALID, 0, "a rate of the network is out of range");
+	}
 	for (size_t i = 0; i < n->port_count; i++)
 		if (n->ports[i].host_port == 0 || n->ports[i].guest_port == 0)
 			return err_set(err, ERR_INVALID, 0, "a published port is 0");
 	return 0;
+}
+
+int net_spec_block(struct net_spec *n, const char *name, bool below, struct error *err)
+{
+	struct rule_list one = { 0 };
+	int rc = rule_list_block(&one, name, below, err);
+
+	if (rc == 0 && !net_words_add(below ? &n->block_suffixes : &n->block_domains, one.rule[0].name))
+		rc = err_set(err, ERR_USAGE, 0, "--dns-block-%s: more than %d names", below ? "suffix" : "domain",
+			     NET_WORDS_MAX);
+	free(one.rule);
+	return rc;
+}
+
+int net_spec_publish(struct net_spec *n, const char *text, struct error *err)
+{
+	struct net_port p, *grown;
+	int rc = net_port_parse(text, &p, err);
+
+	if (rc < 0)
+		return rc;
+	for (size_t i = 0; i < n->port_count; i++)
+		if (n->ports[i].udp == p.udp && n->ports[i].host_port == p.host_port &&
+		    ip_equal(&n->ports[i].bind, &p.bind))
+			return err_set(err, ERR_USAGE, 0, "\"%.*s\": port %u of the host was given twice", QUOTE, text,
+				       p.host_port);
+	if (n->port_count == NET_PORTS_MAX)
+		return err_set(err, ERR_USAGE, 0, "more than %d ports", NET_PORTS_MAX);
+	grown = reallocarray(n->ports, n->port_count + 1, sizeof(*grown));
+	if (!grown)
+		return err_set(err, ERR_NO_MEMORY, 0, "out of memory");
+	n->ports = grown;
+	n->ports[n->port_count++] = p;
+	return 0;
+}
+
+int net_spec_ask(struct net_spec *n, const char *text, struct error *err)
+{
+	struct net_server server;
+	int rc = net_server_parse(text, &server, err);
+
+	if (rc == 0 && (n->nameservers.count == NET_NAMESERVERS_MAX || !net_words_add(&n->nameservers, text)))
+		rc = err_set(err, ERR_USAGE, 0, "more than %d name servers", NET_NAMESERVERS_MAX);
+	return rc;
 }
 
 /** is_port() - 1 to 65535. */

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "net/ip.h"
 #include "net/policy/policy.h"
+#include "net/rate.h"
 
 #define NET_WORDS_MAX 1024 /* of one list */
 #define NET_PORTS_MAX 256
@@ -44,11 +45,13 @@ struct net_spec {
 	/* The policy: rules one by one, what a profile stands for (allow@dns, allow@public) included. */
 	struct net_words rules;
 	bool allow_egress, allow_ingress, strict;
+	bool multi_tenant; /* --deployment-profile: what it forbids has been left out of this */
 	struct net_words block_domains, block_suffixes; /* lower case, no dot at either end */
 	struct net_words nameservers; /* net_server_parse() reads each; none: those of the host's resolv.conf */
 	uint32_t dns_timeout_ms;      /* of one question to one of them */
 	bool no_rebind_protection;
 	uint32_t max_connections, mtu;
+	struct rates rates;
 	struct net_port *ports; /* owned */
 	size_t port_count;
 	char *pcap; /* --net-pcap: absolute path; NULL: none */
@@ -72,6 +75,16 @@ int net_spec_check(const struct net_spec *n, struct error *err);
 
 /** net_words_add() - One more, copied. Return: false without memory or beyond NET_WORDS_MAX. */
 bool net_words_add(struct net_words *words, const char *text);
+
+/** net_words_clear() - Empty again, and freed. */
+void net_words_clear(struct net_words *words);
+
+/** net_spec_block() - One more name that does not exist for the guest. @below: nor those below it. ERR_USAGE */
+int net_spec_block(struct net_spec *n, const char *name, bool below, struct error *err);
+/** net_spec_publish() - One more port. ERR_USAGE: no port, given twice, too many */
+int net_spec_publish(struct net_spec *n, const char *text, struct error *err);
+/** net_spec_ask() - One more name server. ERR_USAGE */
+int net_spec_ask(struct net_spec *n, const char *text, struct error *err);
 
 /** net_server_parse() - IP, IP:port, [v6]:port, host, host:port; port 53 unless given. ERR_USAGE */
 int net_server_parse(const char *text, struct net_server *out, struct error *err);

@@ -36,7 +36,8 @@ WEIGHTS = {"test_backends": 170, "test_lifecycle": 120, "test_brief": 90, "test_
 # Whose subject is the same for every user: where both run (make check as root), the ordinary user leaves them to root.
 ONCE = {"test_backends", "test_brief", "test_pull_faults", "test_pull_registry", "test_pull_progress", "test_registry",
         "test_states", "test_many", "test_state_damage", "test_terminal", "test_logs", "test_metrics", "test_cp",
-        "test_completion", "test_config", "test_save", "test_standins", "test_clock", "test_session_streams", "test_other_build"}
+        "test_completion", "test_config", "test_save", "test_standins", "test_clock", "test_session_streams", "test_other_build",
+        "test_net_policy"}
 ONCE_BUT = {"test_lifecycle": ("test_workflow", "test_exec", "test_detached")}
 
 

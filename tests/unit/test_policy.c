@@ -732,6 +732,35 @@ static void test_answers(void **state)
 	}
 }
 
+/** Contract 4.10: the rules can only take away from public addresses and DNS. */
+static void test_tenants(void **state)
+{
+	static const char *const rules[] = { "deny@1.2.3.4,allow@any" };
+	struct policy_source s = { .rules = rules, .rule_count = 1, .allow_egress = true, .multi_tenant = true };
+	struct error err = ERROR_INIT;
+	struct policy *p = policy_new(&s, &err);
+	struct ip private = address("10.0.0.1");
+
+	(void)state;
+	assert_non_null(p);
+	assert_int_equal(tcp(p, "8.8.8.8", 80), POLICY_ALLOW);
+	assert_int_equal(tcp(p, "1.2.3.4", 80), POLICY_DENY);
+	assert_int_equal(tcp(p, "10.0.0.1", 80), POLICY_DENY);
+	assert_int_equal(tcp(p, "192.0.2.1", 80), POLICY_DENY);
+	assert_int_equal(tcp(p, "172.16.5.1", 80), POLICY_DENY);
+	assert_int_equal(ask(p, POLICY_EGRESS, POLICY_UDP, "172.16.5.1", 53, POLICY_NAME_NONE, NULL).verdict,
+			 POLICY_ALLOW);
+	assert_int_equal(ask(p, POLICY_EGRESS, POLICY_ICMPV4, "172.16.5.1", 0, POLICY_NAME_NONE, NULL).verdict,
+			 POLICY_DENY);
+	assert_int_equal(ask(p, POLICY_INGRESS, POLICY_TCP, "10.0.0.1", 80, POLICY_NAME_NONE, NULL).verdict,
+			 POLICY_DENY);
+	policy_free(p);
+	s.rules = (const char *[]){ "allow@10.0.0.0/8" };
+	p = policy_new(&s, &err);
+	assert_false(policy_allows_answer(p, &private, &facts));
+	policy_free(p);
+}
+
 static void test_words(void **state)
 {
 	struct policy *p = made(NULL, "allow@example.com:tcp:443,deny:ingress@any:tcp:22", true);
@@ -788,7 +817,8 @@ int main(void)
 		cmocka_unit_test(test_groups),	    cmocka_unit_test(test_default),  cmocka_unit_test(test_profiles),
 		cmocka_unit_test(test_spellings),   cmocka_unit_test(test_mistakes), cmocka_unit_test(test_names),
 		cmocka_unit_test(test_block_lists), cmocka_unit_test(test_rules),    cmocka_unit_test(test_questions),
-		cmocka_unit_test(test_answers),	    cmocka_unit_test(test_words),    cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_answers),	    cmocka_unit_test(test_tenants),  cmocka_unit_test(test_words),
+		cmocka_unit_test(test_limits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,7 +14,7 @@
 struct policy {
 	struct rule_list rules;
 	bool allow[POLICY_DIRECTION_COUNT]; /* where no rule matches */
-	bool strict;
+	bool strict, multi_tenant;
 };
 
 /** Whether a rule matches; MAYBE: it depends on the name that the stream has not said yet. */
@@ -42,6 +42,7 @@ struct policy *policy_new(const struct policy_source *source, struct error *err)
 	p->allow[POLICY_EGRESS] = source->allow_egress;
 	p->allow[POLICY_INGRESS] = source->allow_ingress;
 	p->strict = source->strict;
+	p->multi_tenant = source->multi_tenant;
 	for (size_t i = 0; i < source->block_domain_count; i++)
 		if (rule_list_block(&p->rules, source->block_domains[i], false, err) < 0)
 			return NULL;
@@ -84,6 +85,11 @@ bool policy_default(const struct policy *p, enum policy_direction direction)
 bool policy_is_strict(const struct policy *p)
 {
 	return p->strict;
+}
+
+bool policy_is_multi_tenant(const struct policy *p)
+{
+	return p->multi_tenant;
 }
 
 bool policy_has_names(const struct policy *p)
@@ -216,6 +222,16 @@ static bool passes_dns(const struct policy_flow *f)
 	return f->protocol == POLICY_UDP && (f->port == 137 || f->port == 853 || f->port == 5353 || f->port == 5355);
 }
 
+/** suits_tenants() - What the multi-tenant profile leaves to the rules. */
+static bool suits_tenants(const struct look *look)
+{
+	const struct policy_flow *f = look->flow;
+	bool dns = f->port == DNS_PORT && (f->protocol == POLICY_TCP || f->protocol == POLICY_UDP);
+
+	return f->direction == POLICY_INGRESS || look->group == POLICY_GROUP_PUBLIC ||
+	       (look->group == POLICY_GROUP_HOST && dns);
+}
+
 void policy_decide(const struct policy *p, const struct policy_flow *flow, const struct policy_facts *facts,
 		   struct policy_decision *out)
 {
@@ -236,6 +252,9 @@ void policy_decide(const struct policy *p, const struct policy_flow *flow, const
 		return;
 	look.name_state = flow->name_state == POLICY_NAME_UNSEEN && !waits ? POLICY_NAME_NONE : flow->name_state;
 	look_at(&look, &flow->ip);
+	out->text = "this sandbox is one of several tenants: public addresses only";
+	if (p->multi_tenant && !suits_tenants(&look))
+		return;
 	out->rule = POLICY_RULE_DEFAULT;
 	out->text = default_text(flow->direction, allow);
 	for (i = 0; i < p->rules.count; i++) {
@@ -289,7 +308,7 @@ bool policy_allows_answer(const struct policy *p, const struct ip *ip, const str
 	struct policy_flow flow = { .ip = *ip };
 	struct look look = { .flow = &flow, .facts = facts };
 
-	if (policy_never_relayed(ip))
+	if (p->multi_tenant || policy_never_relayed(ip))
 		return false;
 	look_at(&look, ip);
 	for (size_t i = 0; i < p->rules.count; i++) {

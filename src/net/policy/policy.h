@@ -57,6 +57,8 @@ struct policy_source {
 	size_t rule_count;
 	bool allow_egress, allow_ingress; /* the defaults */
 	bool strict;			  /* a rule that allows a name needs a stream that says it */
+	/* The guest reaches public addresses and DNS only, whatever the rules; no private address is in answers. */
+	bool multi_tenant;
 	/* Denied before all rules, as questions and as connections: exact names; names with all below them. */
 	const char *const *block_domains, *const *block_suffixes;
 	size_t block_domain_count, block_suffix_count;
@@ -147,8 +149,9 @@ size_t policy_rule_count(const struct policy *p);
 const char *policy_rule_text(const struct policy *p, size_t index);
 /** policy_default() - Is a direction allowed where no rule matches? */
 bool policy_default(const struct policy *p, enum policy_direction direction);
-/** policy_is_strict() - As policy_source says. */
+/** policy_is_strict(), policy_is_multi_tenant() - As policy_source says. */
 bool policy_is_strict(const struct policy *p);
+bool policy_is_multi_tenant(const struct policy *p);
 /** policy_has_names() - Is there any rule on a name? Otherwise no verdict depends on DNS or on SNI. */
 bool policy_has_names(const struct policy *p);
 

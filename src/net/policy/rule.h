@@ -5,8 +5,8 @@
 
 #include "net/policy/policy.h"
 
-#define RULE_LIST_TEXT_MAX 16384 /* bytes of one text */
-#define RULE_TEXT_MAX 360	 /* of a rule in its shortest spelling */
+#define RULE_TEXT_MAX 360				      /* of a rule in its shortest spelling */
+#define RULE_LIST_TEXT_MAX (POLICY_RULES_MAX * RULE_TEXT_MAX) /* bytes of one text */
 #define RULE_ALL_PROTOCOLS ((1u << POLICY_PROTOCOL_COUNT) - 1)
 #define RULE_ALL_DIRECTIONS ((1u << POLICY_DIRECTION_COUNT) - 1)
 

@@ -110,6 +110,8 @@ void policy_words(const struct policy *p, int indent, struct buf *out)
 {
 	direction_words(p, POLICY_EGRESS, indent, out);
 	direction_words(p, POLICY_INGRESS, indent, out);
+	if (policy_is_multi_tenant(p))
+		buf_printf(out, "%*sTenants: public addresses and DNS only, whatever the rules\n", indent, "");
 	if (policy_is_strict(p))
 		buf_printf(out, "%*sStrict:  a name is allowed only where the connection itself says it\n", indent, "");
 }
