@@ -18,6 +18,7 @@
 
 static struct build m;
 static uint8_t to[65536];
+static bool dnssec; /* is asked for */
 
 static struct dns_name name_of(const char *text)
 {
@@ -294,8 +295,11 @@ static const char *rebuild(const char *name, uint16_t type, struct dns_answer *a
 {
 	static const char *const why[] = { [DNS_RESULT_TRUNCATED] = "truncated", [DNS_RESULT_NO_EDNS] = "no edns",
 					   [DNS_RESULT_NOT_OURS] = "not ours" };
-	struct dns_question q = { .name = name_of(name), .type = type, .klass = DNS_CLASS_IN };
-	enum dns_result result = dns_rebuild(m.b, m.n, 7, &q, true, to, sizeof(to), answer);
+	struct dns_request asked = { .id = 7, .edns = true, .dnssec_ok = dnssec };
+	enum dns_result result;
+
+	asked.question = (struct dns_question){ .name = name_of(name), .type = type, .klass = DNS_CLASS_IN };
+	result = dns_rebuild(m.b, m.n, &asked, to, sizeof(to), answer);
 
 	return result == DNS_RESULT_ANSWER ? show(to, answer->length) : why[result];
 }
@@ -515,7 +519,13 @@ static void test_answer_dnssec(void **state)
 	ADD(1, "a.com", DNS_RRSIG, 60, of_a, 26);
 	ADD(1, "a.com", DNS_RRSIG, 60, of_ns, 26);
 	ADD(1, "b.com", DNS_RRSIG, 60, of_a, 26);
-	assert_string_equal(rebuild("a.com", DNS_A, &a), "0 1:a.com 1 60 1.2.3.4 1:a.com 46 60 [26]");
+	ADD(2, "a.com", DNS_DS, 60, of_a, 26);
+	ADD(2, "a.com", DNS_NSEC, 60, of_a, 26);
+	assert_string_equal(rebuild("a.com", DNS_A, &a), "0 1:a.com 1 60 1.2.3.4");
+	dnssec = true;
+	assert_string_equal(rebuild("a.com", DNS_A, &a),
+			    "0 1:a.com 1 60 1.2.3.4 1:a.com 46 60 [26] 2:a.com 47 60 [26]");
+	dnssec = false;
 	/* DNAME, with the CNAME that was made of it. */
 	START(FLAGS_OK, "x.a.com", DNS_A);
 	ADD(1, "a.com", DNS_DNAME, 60, "b.com");

@@ -12,7 +12,7 @@
 struct rebuild {
 	struct dns_in in;    /* at the first record */
 	struct dns_header h; /* as it came */
-	const struct dns_question *q;
+	const struct dns_request *asked;
 	struct dns_out out;
 	uint16_t answers, authority; /* that were written */
 	uint32_t ttl_s;		     /* the smallest of them */
@@ -57,7 +57,8 @@ static bool signs(const struct rebuild *b, const struct dns_record *record, uint
 {
 	const uint8_t *data = b->in.message + record->at;
 
-	return record->type == DNS_RRSIG && record->size >= 2 && (type == DNS_ANY || (data[0] << 8 | data[1]) == type);
+	return record->type == DNS_RRSIG && b->asked->dnssec_ok && record->size >= 2 &&
+	       (type == DNS_ANY || (data[0] << 8 | data[1]) == type);
 }
 
 /**
@@ -141,7 +142,7 @@ static bool write_authority(struct rebuild *b, const struct dns_name *at, bool n
 		if (i < b->h.counts[1] || r.klass != DNS_CLASS_IN)
 			continue;
 		soa = negative && !*has_soa && r.type == DNS_SOA && dns_name_within(at, &r.owner);
-		proof = r.type == DNS_NSEC || r.type == DNS_NSEC3 || r.type == DNS_DS || r.type == DNS_RRSIG;
+		proof = b->asked->dnssec_ok && (r.type == DNS_NSEC || r.type == DNS_NSEC3 || r.type == DNS_RRSIG);
 		if (!soa && !proof)
 			continue;
 		if (!write(b, &r, soa ? soa_ttl(b, &r) : usable_ttl(r.ttl), &b->authority))
@@ -154,18 +155,19 @@ static bool write_authority(struct rebuild *b, const struct dns_name *at, bool n
 /** write_all() - Both sections. Return: false when something is malformed. */
 static bool write_all(struct rebuild *b, unsigned int rcode)
 {
-	struct dns_name at = b->q->name, next;
+	struct dns_name at = b->asked->question.name, next;
 	bool has_soa = false;
 	int found = 0;
 
-	for (unsigned int hops = 0; b->q->type != DNS_CNAME && b->q->type != DNS_ANY && find_alias(b, &at, &next);
+	for (unsigned int hops = 0;
+	     b->asked->question.type != DNS_CNAME && b->asked->question.type != DNS_ANY && find_alias(b, &at, &next);
 	     hops++) {
 		if (hops == DNS_HOPS_MAX || write_answers(b, &at, DNS_CNAME) < 0)
 			return false;
 		at = next;
 	}
 	if (rcode == DNS_NOERROR)
-		found = write_answers(b, &at, b->q->type);
+		found = write_answers(b, &at, b->asked->question.type);
 	if (found < 0 || !write_authority(b, &at, found == 0, &has_soa))
 		return false;
 	/* RFC 2308, 5: without SOA a negative answer must not be kept. */
@@ -174,10 +176,11 @@ static bool write_all(struct rebuild *b, unsigned int rcode)
 	return true;
 }
 
-enum dns_result dns_rebuild(const uint8_t *message, size_t length, uint16_t id, const struct dns_question *q, bool edns,
-			    uint8_t *to, size_t size, struct dns_answer *out)
+enum dns_result dns_rebuild(const uint8_t *message, size_t length, const struct dns_request *asked, uint8_t *to,
+			    size_t size, struct dns_answer *out)
 {
-	struct rebuild b = { .q = q, .out = dns_out_start(to, size), .ttl_s = DNS_TTL_MAX_S };
+	struct rebuild b = { .asked = asked, .out = dns_out_start(to, size), .ttl_s = DNS_TTL_MAX_S };
+	const struct dns_question *q = &asked->question;
 	struct dns_question got;
 	struct dns_header h;
 	unsigned int rcode;
@@ -185,10 +188,10 @@ enum dns_result dns_rebuild(const uint8_t *message, size_t length, uint16_t id, 
 	b.in = dns_in_at(message, length, 0);
 	dns_read_header(&b.in, &b.h);
 	rcode = b.h.flags & DNS_FLAG_RCODE;
-	if (b.in.r.failed || b.h.id != id || !(b.h.flags & DNS_FLAG_QR) || b.h.flags & DNS_FLAG_OPCODE)
+	if (b.in.r.failed || b.h.id != asked->id || !(b.h.flags & DNS_FLAG_QR) || b.h.flags & DNS_FLAG_OPCODE)
 		return DNS_RESULT_NOT_OURS;
 	/* RFC 6891, 7: those that do not know OPT may return nothing but a header. Nothing of it is used. */
-	if (edns && b.h.counts[0] == 0 && rcode == DNS_FORMERR)
+	if (asked->edns && b.h.counts[0] == 0 && rcode == DNS_FORMERR)
 		return DNS_RESULT_NO_EDNS;
 	if (b.h.counts[0] != 1)
 		return DNS_RESULT_NOT_OURS;
@@ -199,7 +202,7 @@ enum dns_result dns_rebuild(const uint8_t *message, size_t length, uint16_t id, 
 		return DNS_RESULT_TRUNCATED;
 	if (!check_form(&b, &rcode))
 		return DNS_RESULT_NOT_OURS;
-	if (edns && (rcode == DNS_FORMERR || rcode == DNS_NOTIMP || rcode == DNS_BADVERS))
+	if (asked->edns && (rcode == DNS_FORMERR || rcode == DNS_NOTIMP || rcode == DNS_BADVERS))
 		return DNS_RESULT_NO_EDNS;
 	if (rcode > DNS_FLAG_RCODE)
 		rcode = DNS_SERVFAIL;

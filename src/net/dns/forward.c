@@ -130,19 +130,18 @@ static bool choose(struct dns_query *q)
 		return false;
 	q->upstream = best;
 	q->tried |= (uint8_t)(1U << best);
-	q->edns = true;
+	q->request.edns = true;
 	return true;
 }
 
 /** write_question() - With a new id. Return: false without randomness, which is no state to ask in. */
 static bool write_question(struct dns_query *q)
 {
-	struct dns_question question = { .name = q->key.name, .type = q->key.type, .klass = DNS_CLASS_IN };
 	size_t n;
 
-	if (getrandom(&q->id, sizeof(q->id), 0) != sizeof(q->id))
+	if (getrandom(&q->request.id, sizeof(q->request.id), 0) != sizeof(q->request.id))
 		return false;
-	n = dns_write_query(q->out + 2, sizeof(q->out) - 2, q->id, q->key.flags, &question, q->edns, q->key.dnssec_ok);
+	n = dns_write_query(q->out + 2, sizeof(q->out) - 2, &q->request);
 	dns_prefix(q->out, n);
 	q->out_length = 2 + n;
 	return true;
@@ -227,12 +226,11 @@ static void ask_again(struct dns_query *q, bool tcp)
  */
 static bool consider(struct dns_query *q, const uint8_t *message, size_t length)
 {
-	struct dns_question question = { .name = q->key.name, .type = q->key.type, .klass = DNS_CLASS_IN };
 	struct dns *dns = q->dns;
 	struct dns_answer answer;
 	bool tcp = q->phase != DNS_PHASE_UDP;
 
-	switch (dns_rebuild(message, length, q->id, &question, q->edns, dns->rebuilt, DNS_MESSAGE_MAX, &answer)) {
+	switch (dns_rebuild(message, length, &q->request, dns->rebuilt, DNS_MESSAGE_MAX, &answer)) {
 	case DNS_RESULT_ANSWER:
 		if (!q->key.resolver.port)
 			dns->down_until_ns[q->upstream] = 0;
@@ -241,7 +239,7 @@ static bool consider(struct dns_query *q, const uint8_t *message, size_t length)
 		end(q, dns->rebuilt, answer.length);
 		return false;
 	case DNS_RESULT_NO_EDNS:
-		q->edns = false;
+		q->request.edns = false;
 		ask_again(q, tcp);
 		return false;
 	case DNS_RESULT_TRUNCATED:
@@ -403,6 +401,9 @@ bool dns_forward(struct dns *dns, const struct dns_key *key, struct dns_waiter *
 	LIST_REMOVE(q, link);
 	dns->counts.queries++;
 	*q = (struct dns_query){ .dns = dns, .phase = DNS_PHASE_UDP, .key = *key, .fd = -1, .source = -1 };
+	q->request.question = (struct dns_question){ .name = key->name, .type = key->type, .klass = DNS_CLASS_IN };
+	q->request.flags = key->flags;
+	q->request.dnssec_ok = key->dnssec_ok;
 	q->by_tcp = waiter->client.via == DNS_TCP;
 	TAILQ_INIT(&q->waiters);
 	waiter->query = q;
