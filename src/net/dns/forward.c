@@ -28,6 +28,7 @@
 #define STRAYS_MAX 16 /* on one socket; then TCP */
 #define RESENDS_MAX 3 /* at each quarter of the time-out */
 #define DATAGRAMS_PER_WAKE 8
+#define SOCKET_BUFFER 16384 /* the kernel's own memory for what comes, which doubles it; we ask for a packet or two */
 #define DOWN_NS (15 * NSEC_PER_SEC)
 
 static void on_event(void *arg, uint32_t events);
@@ -172,6 +173,8 @@ static bool ask(struct dns_query *q, bool tcp)
 	q->fd = socket(to.ss_family, (tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (q->fd < 0)
 		return false;
+	/* As small as it may be: a resolver that the guest chose may send what it likes. */
+	setsockopt(q->fd, SOL_SOCKET, SO_RCVBUF, &(int){ SOCKET_BUFFER }, sizeof(int));
 	if (connect(q->fd, (struct sockaddr *)&to, to_size) < 0 && errno != EINPROGRESS)
 		return false;
 	q->source = loop_add(dns->loop, q->fd, tcp ? EPOLLOUT : EPOLLIN, on_event, q, NULL);
