@@ -9,8 +9,8 @@
 #include "net/dns/message.h"
 #include "net/ip.h"
 
-/* Of an answer; more: it is ignored. With DNS_HOPS_MAX this bounds the work that a hostile one makes. */
-#define DNS_RECORDS_MAX 2048
+/* Of an answer; one that has more is ignored: reading each may take microseconds if somebody wants it to. */
+#define DNS_RECORDS_MAX 1024
 #define DNS_HOPS_MAX 11		    /* CNAMEs in a row */
 #define DNS_NEGATIVE_TTL_MAX_S 3600 /* RFC 2308, 5 suggests one to three hours */
 #define DNS_UDP_UPSTREAM 1232	    /* what we take by UDP: no fragments on any path (DNS flag day 2020) */
