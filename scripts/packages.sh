@@ -8,7 +8,8 @@ build="build-essential meson ninja-build pkg-config python3 musl-tools libssl-de
 demo="umoci busybox-static"
 test="$demo git python3-pytest mmdebstrap uidmap cpio kmod skopeo buildah erofs-utils qemu-utils clang libclang-rt-14-dev
 	procps docker-registry apache2-utils openssl iproute2 zsh fish man-db tmux curl python3-dnspython
-	dnsmasq-base bind9-dnsutils iputils-ping iperf3 nftables"
+	dnsmasq-base bind9-dnsutils iputils-ping iperf3 nftables
+	nginx-light wrk"
 list() { for set in "$@"; do case $set in build) echo $build ;; demo) echo $demo ;; test) echo $test ;; esac; done; }
 case ${1:-} in
 install) shift ;;

@@ -103,7 +103,7 @@ class Msb:
     def popen(self, *args, **kw):
         self.count(args)
         kw.setdefault("stdin", subprocess.DEVNULL)
-        return subprocess.Popen([MSB, *args], env=self.env, **kw)
+        return subprocess.Popen([*self.command, *args], env=self.env, **kw)
 
     def __call__(self, *args, timeout=60, **kw):
         self.count(args)
@@ -111,7 +111,7 @@ class Msb:
             kw.setdefault("stdin", subprocess.DEVNULL)
         kw.setdefault("stdout", subprocess.PIPE)
         kw.setdefault("stderr", subprocess.PIPE)
-        return subprocess.run([MSB, *args], env=self.env, timeout=timeout, **kw)
+        return subprocess.run([*self.command, *args], env=self.env, timeout=timeout, **kw)
 
     def run(self, *command, options=(), **kw):
         return self("run", *options, IMAGE, "--", *command, **kw)
@@ -157,6 +157,12 @@ def made_once(script):
 def python_archive():
     """A small Debian with python3."""
     return made_once("python.sh")
+
+
+@pytest.fixture(scope="session")
+def tools_archive():
+    """A Debian with curl, wget, dig, ping, iperf3 and python3."""
+    return made_once("tools.sh")
 
 
 @pytest.fixture(scope="session")

@@ -18,15 +18,15 @@ GATEWAY, GATEWAY6 = "172.16.0.1", "fd42:6d73:62:1::1"
 
 
 class Space:
-    """A network namespace, held by a process that ends with its input."""
+    """A network namespace, held by a process that ends with its input. "-m": and one of mounts."""
 
-    def __init__(self):
+    def __init__(self, *more):
         # The process says when it is there.
-        self.holder = subprocess.Popen(["unshare", "-n", "sh", "-c", "echo; exec cat"],
+        self.holder = subprocess.Popen(["unshare", "-n", *more, "sh", "-c", "echo; exec cat"],
                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.holder.stdout.readline()
         self.pid = self.holder.pid
-        self.enter = ["nsenter", "-t", str(self.pid), "-n"]
+        self.enter = ["nsenter", "-t", str(self.pid), "-n", *more]
         self("ip", "link", "set", "lo", "up")
 
     def popen(self, *command, **kw):

@@ -122,11 +122,13 @@ async def many(host, port, count):
 def udp(address, port):
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
         sock.bind((address, port))
         print("serving", flush=True)
         while True:
-            data, peer = sock.recvfrom(65536)
-            sock.sendto(data, peer)
+            data, asked, _, peer = sock.recvmsg(65536, 64)
+            sock.sendmsg([data], asked, 0, peer)  # from the address that was asked
 
 
 def ask(host, port, sizes):
