@@ -242,7 +242,7 @@ def forbidden(gateway):
 
 
 @pytest.mark.show_04_3
-def test_default_refuses(net, msb, plain, box):
+def test_refused_never_arrives(net, msb, plain, box):
     """The host reaches all of them, so they are there; a guest that may (--net all) does, too; by default none is reached,
     TCP at once, and nothing of it arrives."""
     gateway = gateway_of(msb, plain)
