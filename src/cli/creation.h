@@ -21,6 +21,7 @@ struct creation {
 	/* The network; see cli/network.c. */
 	struct string_list ports, net_rules, block_domains, block_suffixes, nameservers;
 	const char *deployment, *net, *net_default, *net_egress, *net_ingress, *net_pcap;
+	const char *rates[RATE_DIRECTIONS][RATE_KINDS], *bursts[RATE_DIRECTIONS][RATE_KINDS];
 	uint64_t net_mtu, max_connections, dns_timeout_ms;
 	bool no_network, no_net, net_strict, no_rebind_protection;
 };
@@ -130,14 +131,22 @@ extern struct creation creation;
 	{ 0, "socks5-password-env", "KEY", NULL, OPTION_LATER, NULL, 0, 0 }, \
 	{ 0, "net-ipv4-pool", "CIDR", NULL, OPTION_LATER, NULL, 0, 0 }, \
 	{ 0, "net-ipv6-pool", "CIDR", NULL, OPTION_LATER, NULL, 0, 0 }, \
-	{ 0, "net-egress-bandwidth", "RATE", NULL, OPTION_LATER, NULL, 0, 0 }, \
-	{ 0, "net-egress-bandwidth-burst", "BYTES", NULL, OPTION_LATER, NULL, 0, 0 }, \
-	{ 0, "net-egress-ops", "RATE", NULL, OPTION_LATER, NULL, 0, 0 }, \
-	{ 0, "net-egress-ops-burst", "N", NULL, OPTION_LATER, NULL, 0, 0 }, \
-	{ 0, "net-ingress-bandwidth", "RATE", NULL, OPTION_LATER, NULL, 0, 0 }, \
-	{ 0, "net-ingress-bandwidth-burst", "BYTES", NULL, OPTION_LATER, NULL, 0, 0 }, \
-	{ 0, "net-ingress-ops", "RATE", NULL, OPTION_LATER, NULL, 0, 0 }, \
-	{ 0, "net-ingress-ops-burst", "N", NULL, OPTION_LATER, NULL, 0, 0 }
+	{ 0, "net-egress-bandwidth", "BYTES[/TIME]", "from the guest: bytes in a second, or in TIME (10M, 1G/1m)", \
+	  OPTION_STRING, &creation.rates[RATE_EGRESS][RATE_BYTES], 0, 0 }, \
+	{ 0, "net-egress-bandwidth-burst", "BYTES", "once, so much more", \
+	  OPTION_STRING, &creation.bursts[RATE_EGRESS][RATE_BYTES], 0, 0 }, \
+	{ 0, "net-egress-ops", "N[/TIME]", "the same in packets", \
+	  OPTION_STRING, &creation.rates[RATE_EGRESS][RATE_PACKETS], 0, 0 }, \
+	{ 0, "net-egress-ops-burst", "N", "once, so much more", \
+	  OPTION_STRING, &creation.bursts[RATE_EGRESS][RATE_PACKETS], 0, 0 }, \
+	{ 0, "net-ingress-bandwidth", "BYTES[/TIME]", "to the guest: bytes in a second, or in TIME (10M, 1G/1m)", \
+	  OPTION_STRING, &creation.rates[RATE_INGRESS][RATE_BYTES], 0, 0 }, \
+	{ 0, "net-ingress-bandwidth-burst", "BYTES", "once, so much more", \
+	  OPTION_STRING, &creation.bursts[RATE_INGRESS][RATE_BYTES], 0, 0 }, \
+	{ 0, "net-ingress-ops", "N[/TIME]", "the same in packets", \
+	  OPTION_STRING, &creation.rates[RATE_INGRESS][RATE_PACKETS], 0, 0 }, \
+	{ 0, "net-ingress-ops-burst", "N", "once, so much more", \
+	  OPTION_STRING, &creation.bursts[RATE_INGRESS][RATE_PACKETS], 0, 0 }
 
 /* clang-format on */
 

@@ -33,12 +33,13 @@ struct question {
 	struct ip ip;
 	char name[NET_HOST_MAX];
 	enum policy_protocol protocol;
-	uint16_t port;	      /* 0: ICMP */
-	struct ifaddrs *host; /* owned: the addresses of this host */
-	bool given;	      /* the name has the address that is looked at */
+	uint16_t port;	       /* 0: ICMP */
+	struct ifaddrs *host;  /* owned: the addresses of this host */
+	struct ip gateways[2]; /* the sandbox's */
+	bool given;	       /* the name has the address that is looked at */
 };
 
-/** is_host() - An address of this host's interfaces, or the gateway when it was asked about by its name. */
+/** is_host() - The gateway, or an address of this host's interfaces. */
 static bool is_host(void *ctx, const struct ip *ip)
 {
 	const struct question *q = ctx;
@@ -58,7 +59,7 @@ static bool is_host(void *ctx, const struct ip *ip)
 		if (ip_equal(&one, ip))
 			return true;
 	}
-	return q->gateway && ip_equal(&q->ip, ip);
+	return ip_equal(&q->gateways[0], ip) || ip_equal(&q->gateways[1], ip);
 }
 
 /** has_name() - The name that was asked about leads to the address that is looked at; no other does. */
@@ -225,7 +226,7 @@ static void explain_name(const struct policy *p, struct question *q, bool rebind
 		bool gateway;
 	} kinds[] = { { "public", "a public address, such as 1.1.1.1", "1.1.1.1", false },
 		      { "private", "a private address, such as 10.255.255.254", "10.255.255.254", false },
-		      { "host", "the host, which this is the name of", "172.31.255.253", true } };
+		      { "host", "the host, which this is the name of", NULL, true } };
 	enum policy_name_state said = q->protocol == POLICY_TCP ? POLICY_NAME_SEEN : POLICY_NAME_NONE;
 	struct policy_decision asked, d;
 	json_t *out;
@@ -242,7 +243,8 @@ static void explain_name(const struct policy *p, struct question *q, bool rebind
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
 		if (kinds[i].gateway != q->gateway)
 			continue;
-		ip_parse(kinds[i].example, &q->ip);
+		if (!kinds[i].example || !ip_parse(kinds[i].example, &q->ip))
+			q->ip = q->gateways[0];
 		d = decide(p, q, &q->ip, said, q->name);
 		json_object_set_new(out, kinds[i].key, decision_json(&d));
 		if (o.format)
@@ -274,7 +276,7 @@ static void explain_none(const struct question *q)
 }
 
 /** explain() - One question to the policy of a sandbox. */
-static int explain(const struct net_spec *n, struct question *q, struct error *err)
+static int explain(const char *name, const struct net_spec *n, struct question *q, struct error *err)
 {
 	struct policy_source source;
 	struct policy *p;
@@ -288,6 +290,7 @@ static int explain(const struct net_spec *n, struct question *q, struct error *e
 	net_spec_source(n, &source);
 	p = policy_new(&source, err);
 	if (p) {
+		engine_gateway(name, q->gateways);
 		q->gateway = !q->is_ip && strcasecmp(q->name, GATEWAY_NAME) == 0;
 		if (q->is_ip)
 			explain_address(p, q);
@@ -309,6 +312,23 @@ static void print_words(const char *title, const struct net_words *words)
 			printf("  %-14s%s", title, words->item[i]);
 	if (words->count)
 		printf("\n");
+}
+
+/** print_rates() - A line for each limit. */
+static void print_rates(const struct rates *rates)
+{
+	for (size_t i = 0; i < RATE_DIRECTIONS * RATE_KINDS; i++) {
+		const struct rate *r = &rates->of[i / RATE_KINDS][i % RATE_KINDS];
+
+		if (!r->amount)
+			continue;
+		printf("  %-14s%llu %s in %u ms",
+		       i / RATE_KINDS == RATE_EGRESS ? "From guest:" : "To guest:", (unsigned long long)r->amount,
+		       i % RATE_KINDS == RATE_BYTES ? "bytes" : "packets", r->interval_ms);
+		if (r->burst)
+			printf(", once %llu more", (unsigned long long)r->burst);
+		printf("\n");
+	}
 }
 
 void print_network(const struct net_spec *n)
@@ -337,6 +357,7 @@ void print_network(const struct net_spec *n)
 	if (n->no_rebind_protection)
 		printf("  %-14s%s\n", "Names:", "may lead to private addresses");
 	printf("  %-14s%u\n  %-14s%u\n", "Connections:", n->max_connections, "MTU:", n->mtu);
+	print_rates(&n->rates);
 	if (n->pcap)
 		printf("  %-14s%s\n", "Recorded in:", n->pcap);
 }
@@ -373,7 +394,7 @@ int command_net_explain(int argc, char **argv)
 	if (engine_paths(&paths, ENGINE_READ, &err) < 0 || engine_find(&paths, p.words[0], &r, &err) < 0)
 		return command_failed(&err);
 	j = engine_spec(&r, &err);
-	rc = j ? explain(engine_spec_of(j)->net, &q, &err) : -(int)err.code;
+	rc = j ? explain(r.name, engine_spec_of(j)->net, &q, &err) : -(int)err.code;
 	engine_spec_free(j);
 	sandbox_record_clear(&r);
 	return rc < 0 ? command_failed(&err) : 0;

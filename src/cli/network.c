@@ -7,8 +7,20 @@
 #include <unistd.h>
 
 #include "base/macros.h"
+#include "base/num.h"
 #include "cli/creation.h"
 #include "net/policy/profile.h"
+
+/** rate_option() - The option of a limit. */
+static const char *rate_option(size_t direction, size_t kind)
+{
+	static const char *const names[RATE_DIRECTIONS][RATE_KINDS] = {
+		[RATE_EGRESS] = { [RATE_BYTES] = "--net-egress-bandwidth", [RATE_PACKETS] = "--net-egress-ops" },
+		[RATE_INGRESS] = { [RATE_BYTES] = "--net-ingress-bandwidth", [RATE_PACKETS] = "--net-ingress-ops" },
+	};
+
+	return names[direction][kind];
+}
 
 const char *creation_network_given(void)
 {
@@ -39,6 +51,10 @@ const char *creation_network_given(void)
 	for (size_t i = 1; i < ARRAY_LEN(all); i++)
 		if (all[i].given)
 			return all[i].option;
+	for (size_t d = 0; d < RATE_DIRECTIONS; d++)
+		for (size_t k = 0; k < RATE_KINDS; k++)
+			if (c->rates[d][k])
+				return rate_option(d, k);
 	return all[0].given ? all[0].option : NULL;
 }
 
@@ -64,6 +80,51 @@ static int choose_policy(struct net_spec *out, struct error *err)
 	out->allow_ingress = policy_default(p, POLICY_INGRESS);
 	policy_free(p);
 	return -(int)err->code;
+}
+
+/** read_amount() - BYTES, which may have a K, M or G, or a number of packets. */
+static int read_amount(const char *option, const char *text, size_t n, size_t kind, uint64_t *out, struct error *err)
+{
+	static const char letters[] = "KMG";
+	const char *letter = n && kind == RATE_BYTES ? strchr(letters, text[n - 1]) : NULL;
+	int shift = letter ? 10 * (int)(letter - letters + 1) : 0;
+	char digits[24];
+
+	snprintf(digits, sizeof(digits), "%.*s", (int)MIN(n, sizeof(digits) - 1) - (letter != NULL), text);
+	if (n < sizeof(digits) && num_parse_u64(digits, RATE_AMOUNT_MAX >> shift, out) && *out) {
+		*out <<= shift;
+		return 0;
+	}
+	return err_set(err, ERR_USAGE, 0, "%s: \"%.*s\" is no %s", option, (int)MIN(n, (size_t)60), text,
+		       kind == RATE_BYTES ? "number of bytes; expected one such as 500K, 10M or 1G"
+					  : "number of packets; expected one such as 1000");
+}
+
+/** choose_rates() - AMOUNT[/TIME], and a burst where there is a limit. */
+static int choose_rates(struct rates *out, struct error *err)
+{
+	for (size_t i = 0; i < RATE_DIRECTIONS * RATE_KINDS; i++) {
+		size_t d = i / RATE_KINDS, k = i % RATE_KINDS;
+		const char *text = creation.rates[d][k], *burst = creation.bursts[d][k], *slash;
+		struct rate *r = &out->of[d][k];
+		uint64_t ms = 1000;
+		const char *option = rate_option(d, k);
+
+		if (burst && !text)
+			return err_set(err, ERR_USAGE, 0, "%s-burst needs %s", option, option);
+		if (!text)
+			continue;
+		slash = strchr(text, '/');
+		if (read_amount(option, text, slash ? (size_t)(slash - text) : strlen(text), k, &r->amount, err) < 0 ||
+		    (slash && unit_duration_ms(option + 2, slash + 1, false, &ms, err) < 0))
+			return -(int)err->code;
+		if (ms > RATE_INTERVAL_MS_MAX)
+			return err_set(err, ERR_USAGE, 0, "%s: \"%.40s\" is longer than a day", option, slash + 1);
+		r->interval_ms = (uint32_t)ms;
+		if (burst && read_amount(option, burst, strlen(burst), k, &r->burst, err) < 0)
+			return -(int)err->code;
+	}
+	return 0;
 }
 
 /** choose_pcap() - Where it is meant from here: the sandbox starts elsewhere. */
@@ -119,7 +180,7 @@ int creation_network(struct net_spec *out, struct error *err)
 		err_set(err, ERR_USAGE, 0, "--no-network and %s exclude each other", creation_network_given());
 		return err_hint(err, "--no-net keeps the network card and denies what --net-rule does not allow");
 	}
-	if (choose_policy(out, err) < 0)
+	if (choose_policy(out, err) < 0 || choose_rates(&out->rates, err) < 0)
 		return -(int)err->code;
 	for (size_t i = 0; i < c->block_domains.count; i++)
 		if (net_spec_block(out, c->block_domains.item[i], false, err) < 0)

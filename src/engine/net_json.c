@@ -50,6 +50,32 @@ static bool put_ports(json_t *to, const struct net_spec *n)
 	return good;
 }
 
+/* Keys below "rates". */
+static const char *const rate_keys[RATE_DIRECTIONS][RATE_KINDS] = {
+	[RATE_EGRESS] = { [RATE_BYTES] = "egress_bandwidth", [RATE_PACKETS] = "egress_ops" },
+	[RATE_INGRESS] = { [RATE_BYTES] = "ingress_bandwidth", [RATE_PACKETS] = "ingress_ops" },
+};
+
+/** put_rates() - Those there are. */
+static bool put_rates(json_t *to, const struct rates *rates)
+{
+	json_t *all = json_object();
+	bool good = all != NULL;
+
+	for (size_t i = 0; i < RATE_DIRECTIONS * RATE_KINDS; i++) {
+		const struct rate *r = &rates->of[i / RATE_KINDS][i % RATE_KINDS];
+
+		if (r->amount)
+			good &= put(all, rate_keys[i / RATE_KINDS][i % RATE_KINDS],
+				    json_pack("{s:I,s:I,s:I}", "amount", (json_int_t)r->amount, "interval_ms",
+					      (json_int_t)r->interval_ms, "burst", (json_int_t)r->burst));
+	}
+	if (json_object_size(all))
+		return put(to, "rates", all) && good;
+	json_decref(all);
+	return good;
+}
+
 json_t *net_json_encode(const struct net_spec *n)
 {
 	json_t *to = json_object();
@@ -69,7 +95,7 @@ json_t *net_json_encode(const struct net_spec *n)
 		       put(to, "dns_timeout_ms", json_integer(n->dns_timeout_ms)) &&
 		       put(to, "rebind_protection", json_boolean(!n->no_rebind_protection)) &&
 		       put(to, "max_connections", json_integer(n->max_connections)) &&
-		       put(to, "mtu", json_integer(n->mtu)) && put_ports(to, n) &&
+		       put(to, "mtu", json_integer(n->mtu)) && put_ports(to, n) && put_rates(to, &n->rates) &&
 		       (!n->pcap || put(to, "pcap", json_string(n->pcap)));
 	}
 	if (good)
@@ -151,6 +177,27 @@ static bool get_ports(const json_t *from, struct net_spec *out)
 	return true;
 }
 
+/** get_rates() - The reverse of put_rates(). */
+static bool get_rates(const json_t *from, struct rates *out)
+{
+	const json_t *all = json_object_get(from, "rates");
+
+	for (size_t i = 0; i < RATE_DIRECTIONS * RATE_KINDS; i++) {
+		const json_t *one = json_object_get(all, rate_keys[i / RATE_KINDS][i % RATE_KINDS]);
+		const json_t *amount = json_object_get(one, "amount"), *burst = json_object_get(one, "burst");
+		struct rate *r = &out->of[i / RATE_KINDS][i % RATE_KINDS];
+
+		if (!one)
+			continue;
+		if (!json_is_integer(amount) || !json_is_integer(burst) || json_integer_value(amount) <= 0 ||
+		    json_integer_value(burst) < 0 || !get_number(one, "interval_ms", &r->interval_ms))
+			return false;
+		r->amount = (uint64_t)json_integer_value(amount);
+		r->burst = (uint64_t)json_integer_value(burst);
+	}
+	return !all || json_is_object(all);
+}
+
 /** get_pcap() - An absolute path. */
 static bool get_pcap(const json_t *from, struct net_spec *out)
 {
@@ -184,7 +231,7 @@ bool net_json_decode(const json_t *from, struct net_spec *out)
 	    !get_number(from, "dns_timeout_ms", &out->dns_timeout_ms) ||
 	    !get_flag(from, "rebind_protection", &rebind) ||
 	    !get_number(from, "max_connections", &out->max_connections) || !get_number(from, "mtu", &out->mtu) ||
-	    !get_ports(from, out) || !get_pcap(from, out))
+	    !get_ports(from, out) || !get_rates(from, &out->rates) || !get_pcap(from, out))
 		return false;
 	out->no_rebind_protection = !rebind;
 	return net_spec_check(out, NULL) == 0;

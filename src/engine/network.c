@@ -18,6 +18,7 @@
 
 #include "base/fd.h"
 #include "engine/host_network.h"
+#include "engine/lifecycle.h"
 #include "engine/run_plan.h"
 
 #define FRAME_BUFFER_BYTES (4 << 20) /* each way; the kernel gives what it allows */
@@ -208,6 +209,7 @@ static int write_config(const struct net_spec *net, struct run_plan *plan, struc
 	c->dns_timeout_ms = net->dns_timeout_ms;
 	c->max_connections = net->max_connections;
 	c->mtu = net->mtu;
+	c->rates = net->rates;
 	c->blocked = (const char **)net->block_domains.item;
 	c->blocked_count = net->block_domains.count;
 	c->suffixes = (const char **)net->block_suffixes.item;
@@ -309,4 +311,13 @@ void network_release(struct run_plan *plan)
 	fd_close(&n->config_fd);
 	for (size_t i = 0; i < n->given_count; i++)
 		fd_close(&n->given[i].fd);
+}
+
+void engine_gateway(const char *name, struct ip addresses[2])
+{
+	struct gateway_config c = { 0 };
+
+	choose_addresses(&c, slot_of(name));
+	addresses[0] = c.gateway4;
+	addresses[1] = c.gateway6;
 }

@@ -29,6 +29,7 @@ enum key {
 	KEY_DNS_TIMEOUT,
 	KEY_BLOCKED,
 	KEY_SUFFIXES,
+	KEY_RATES,
 	KEY_PORTS,
 	KEY_END
 };
@@ -75,6 +76,20 @@ static bool put_ports(struct buf *out, const struct gateway_config *c)
 	return ok;
 }
 
+/** put_rates() - Three numbers each. */
+static bool put_rates(struct buf *out, const struct rates *rates)
+{
+	bool ok = cbor_put_head(out, CBOR_ARRAY, 3 * RATE_DIRECTIONS * RATE_KINDS);
+
+	for (int i = 0; ok && i < RATE_DIRECTIONS * RATE_KINDS; i++) {
+		const struct rate *r = &rates->of[i / RATE_KINDS][i % RATE_KINDS];
+
+		ok = cbor_put_head(out, CBOR_UINT, r->amount) && cbor_put_head(out, CBOR_UINT, r->burst) &&
+		     cbor_put_head(out, CBOR_UINT, r->interval_ms);
+	}
+	return ok;
+}
+
 static const char *text(const char *s)
 {
 	return s ? s : "";
@@ -100,8 +115,8 @@ bool gateway_config_encode(struct buf *out, const struct gateway_config *c)
 	       cbor_put_bool(out, c->rebind_protection) && put_key(out, KEY_DNS_TIMEOUT) &&
 	       cbor_put_head(out, CBOR_UINT, c->dns_timeout_ms) && put_key(out, KEY_BLOCKED) &&
 	       put_names(out, c->blocked, c->blocked_count) && put_key(out, KEY_SUFFIXES) &&
-	       put_names(out, c->suffixes, c->suffix_count) && put_key(out, KEY_PORTS) && put_ports(out, c) &&
-	       out->len - before <= GATEWAY_CONFIG_MAX;
+	       put_names(out, c->suffixes, c->suffix_count) && put_key(out, KEY_RATES) && put_rates(out, &c->rates) &&
+	       put_key(out, KEY_PORTS) && put_ports(out, c) && out->len - before <= GATEWAY_CONFIG_MAX;
 }
 
 /* decode */
@@ -140,6 +155,21 @@ static void get_names(struct reader *r, const char ***names, size_t *count)
 	for (size_t i = 0; i < n && !r->failed; i++) {
 		(*names)[i] = cbor_string(r);
 		*count = i + 1;
+	}
+}
+
+/** get_rates() - The reverse of put_rates(); an interval of 0 only where there is no limit. */
+static void get_rates(struct reader *r, struct rates *rates)
+{
+	const size_t all = RATE_DIRECTIONS * RATE_KINDS;
+
+	r->failed |= get_count(r, 3, all) != all;
+	for (size_t i = 0; i < all && !r->failed; i++) {
+		struct rate *one = &rates->of[i / RATE_KINDS][i % RATE_KINDS];
+
+		one->amount = get_number(r, 0, RATE_AMOUNT_MAX);
+		one->burst = get_number(r, 0, RATE_AMOUNT_MAX);
+		one->interval_ms = (uint32_t)get_number(r, one->amount != 0, RATE_INTERVAL_MS_MAX);
 	}
 }
 
@@ -209,6 +239,9 @@ static void get_value(struct reader *r, enum key key, struct gateway_config *c)
 		break;
 	case KEY_SUFFIXES:
 		get_names(r, &c->suffixes, &c->suffix_count);
+		break;
+	case KEY_RATES:
+		get_rates(r, &c->rates);
 		break;
 	case KEY_PORTS:
 		c->port_count = get_count(r, 2, GATEWAY_PORTS_MAX);

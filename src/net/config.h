@@ -13,6 +13,7 @@
 #include "base/buf.h"
 #include "base/error.h"
 #include "net/ip.h"
+#include "net/rate.h"
 
 #define GATEWAY_CONFIG_MAX 1048576 /* bytes of the map */
 #define GATEWAY_NAMESERVERS_MAX 8
@@ -46,6 +47,7 @@ struct gateway_config {
 	uint32_t dns_timeout_ms;	  /* for each nameserver */
 	const char **blocked, **suffixes; /* names; the arrays and what they point at are borrowed */
 	size_t blocked_count, suffix_count;
+	struct rates rates;
 	struct gateway_port ports[GATEWAY_PORTS_MAX];
 	size_t port_count;
 };

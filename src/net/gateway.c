@@ -217,6 +217,7 @@ static int make_rules(struct gateway *g, struct error *err)
 		.allow_egress = c->egress_default && strcmp(c->egress_default, "allow") == 0,
 		.allow_ingress = c->ingress_default && strcmp(c->ingress_default, "allow") == 0,
 		.strict = c->strict,
+		.multi_tenant = c->multi_tenant,
 		.block_domains = c->blocked,
 		.block_domain_count = c->blocked_count,
 		.block_suffixes = c->suffixes,
@@ -303,7 +304,7 @@ struct gateway *gateway_new(struct loop *loop, const struct gateway_config *conf
 	rc = rc < 0 ? rc : make_rules(g, err);
 	rc = rc < 0 ? rc : make_dns(g, err);
 	rc = rc < 0 ? rc : make_tcp(g, err);
-	if (rc == 0 && (!(g->link = link_new(loop, TAKE_FD(fds->frames), &link_ops, g, err)) ||
+	if (rc == 0 && (!(g->link = link_new(loop, TAKE_FD(fds->frames), &g->config->rates, &link_ops, g, err)) ||
 			!(g->icmp = icmp_new(g, TAKE_FD(fds->icmp4), TAKE_FD(fds->icmp6), err)) ||
 			!(g->udp = udp_new(g, fds, err)) || !(g->flows = flows_new(g, fds, err))))
 		rc = -(int)err->code;

@@ -6,6 +6,9 @@
  * Towards the guest a full socket says "no more" (link_send(): false) and link_ops.ready() says when it goes on. What
  * nobody would send again (answers of UDP, ICMP, ARP) waits in a queue of LINK_QUEUE_MAX bytes; what does not fit is
  * lost, as on any wire.
+ *
+ * Rates delay and lose nothing: while a bucket is empty the guest's frames stay in the descriptor, and link_send() says
+ * "no more" as for a full one.
  */
 #ifndef MSB_NET_LINK_H
 #define MSB_NET_LINK_H
@@ -22,6 +25,7 @@
 #define LINK_IOV_MAX 8
 
 struct loop;
+struct rates;
 
 /** The fields of virtio_net_hdr that matter. */
 struct link_offload {
@@ -46,8 +50,9 @@ struct link_ops {
 
 struct link;
 
-/** link_new() - @fd: non-blocking, taken. Return: owned, or NULL. */
-struct link *link_new(struct loop *loop, int fd, const struct link_ops *ops, void *arg, struct error *err);
+/** link_new() - @fd: non-blocking, taken. @rates: copied. Return: owned, or NULL. */
+struct link *link_new(struct loop *loop, int fd, const struct rates *rates, const struct link_ops *ops, void *arg,
+		      struct error *err);
 void link_free(struct link *link);
 
 /**

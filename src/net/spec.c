@@ -90,6 +90,13 @@ int net_spec_check(const struct net_spec *n, struct error *err)
 	    n->dns_timeout_ms > NET_DNS_TIMEOUT_MS_MAX || n->max_connections == 0 ||
 	    n->max_connections > NET_CONNECTIONS_MAX || n->mtu < NET_MTU_MIN || n->mtu > NET_MTU_MAX)
 		return err_set(err, ERR_INVALID, 0, "a limit of the network is out of range");
+	for (size_t i = 0; i < RATE_DIRECTIONS * RATE_KINDS; i++) {
+		const struct rate *r = &n->rates.of[i / RATE_KINDS][i % RATE_KINDS];
+
+		if (r->amount > RATE_AMOUNT_MAX || r->burst > RATE_AMOUNT_MAX ||
+		    r->interval_ms > RATE_INTERVAL_MS_MAX || (r->amount && !r->interval_ms))
+			return err_set(err, ERR_INVALID, 0, "a rate of the network is out of range");
+	}
 	for (size_t i = 0; i < n->port_count; i++)
 		if (n->ports[i].host_port == 0 || n->ports[i].guest_port == 0)
 			return err_set(err, ERR_INVALID, 0, "a published port is 0");

@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "net/ip.h"
 #include "net/policy/policy.h"
+#include "net/rate.h"
 
 #define NET_WORDS_MAX 1024 /* of one list */
 #define NET_PORTS_MAX 256
@@ -50,6 +51,7 @@ struct net_spec {
 	uint32_t dns_timeout_ms;      /* of one question to one of them */
 	bool no_rebind_protection;
 	uint32_t max_connections, mtu;
+	struct rates rates;
 	struct net_port *ports; /* owned */
 	size_t port_count;
 	char *pcap; /* --net-pcap: absolute path; NULL: none */

@@ -20,19 +20,18 @@ GATEWAY, GATEWAY6 = "172.16.0.1", "fd42:6d73:62:1::1"
 class Space:
     """A network namespace, held by a process that ends with its input."""
 
-    def __init__(self, *flags, prefix=()):
-        self.prefix = []
+    def __init__(self):
         # The process says when it is there.
-        self.holder = subprocess.Popen([*prefix, "unshare", *(flags or ["-n"]), "sh", "-c", "echo; exec cat"],
+        self.holder = subprocess.Popen(["unshare", "-n", "sh", "-c", "echo; exec cat"],
                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.holder.stdout.readline()
         self.pid = self.holder.pid
-        self.enter = ["nsenter", "-t", str(self.pid), "-n"] + (["-U", "--preserve-credentials"] if "-Urn" in flags else [])
+        self.enter = ["nsenter", "-t", str(self.pid), "-n"]
         self("ip", "link", "set", "lo", "up")
 
-    def popen(self, *command, user=(), **kw):
+    def popen(self, *command, **kw):
         kw.setdefault("stdin", subprocess.DEVNULL)
-        return subprocess.Popen([*self.enter, *user, *map(str, command)], **kw)
+        return subprocess.Popen([*self.enter, *map(str, command)], **kw)
 
     def __call__(self, *command, check=True, timeout=60, **kw):
         kw.setdefault("stdin", subprocess.DEVNULL)
@@ -83,17 +82,13 @@ class Lab:
     def serve(self, space, *arguments):
         return self.start(space.serve(*arguments))
 
-    def gateway(self, *options, user=(), guest=None, mtu=1500):
+    def gateway(self, *options, user=0, mtu=1500, folder=None):
         """msb-gateway with these options of gateway-tap, and the guest's end configured."""
-        guest = guest or self.guest
-        where = ["--tap-net", f"/proc/{guest.pid}/ns/net"]
-        if guest is not self.guest:
-            where += ["--tap-user", f"/proc/{guest.pid}/ns/user"]
         if self.gateway_process:
             self.stop_gateway()
         self.gateway_process = p = self.host.popen(
-            BUILD / "tests/gateway/gateway-tap", "--gateway", BUILD / "msb-gateway", "--tap", "tap0", "--mtu", mtu, *where,
-            *options, user=user, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            (folder or BUILD / "tests/gateway") / "gateway-tap", "--gateway", (folder or BUILD) / "msb-gateway", "--tap", "tap0", "--mtu", mtu,
+            "--tap-net", f"/proc/{self.guest.pid}/ns/net", "--user", user, *options, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert p.stdout.readline() == "ready\n"
         for command in (["link", "set", "tap0", "address", "02:6d:73:00:01:02", "mtu", str(mtu)],
                         ["addr", "add", "172.16.0.2/30", "dev", "tap0"],
@@ -101,7 +96,7 @@ class Lab:
                         ["link", "set", "tap0", "up"],
                         ["route", "add", "default", "via", GATEWAY],
                         ["-6", "route", "add", "default", "via", GATEWAY6]):
-            guest("ip", *command)
+            self.guest("ip", *command)
 
     def count(self):
         self.gateway_process.stdin.write("count\n")
@@ -116,7 +111,10 @@ class Lab:
     def stop_gateway(self):
         p, self.gateway_process = self.gateway_process, None
         p.stdin.close()
-        assert p.wait(timeout=10) == 0
+        try:
+            assert p.wait(timeout=10) == 0
+        finally:
+            p.kill()
 
     def close(self):
         try:

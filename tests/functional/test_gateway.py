@@ -4,13 +4,18 @@ import hashlib
 import json
 import os
 import random
+import pathlib
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
+import time
 
 import pytest
 
-from netlab import (GATEWAY, GATEWAY6, HOST, HOST6, PEER, PRIVATE, PRIVATE6, PUBLIC, PUBLIC6, Lab, Space, listening, until)
+from conftest import MSB, SEED
+from netlab import (GATEWAY, GATEWAY6, HOST, HOST6, PRIVATE, PRIVATE6, PUBLIC, PUBLIC6, Lab, listening, until)
 
 pytestmark = pytest.mark.root
 SIZE = 64 << 20 if os.environ.get("MSB_LONG") else 8 << 20
@@ -35,6 +40,12 @@ def connect(space, host, port, seconds=5):
     code = (f"import socket\ntry:\n    socket.create_connection(({host!r}, {port}), {seconds}).close()\n    print('yes')\n"
             "except OSError as e:\n    print(type(e).__name__)\n")
     return space(sys.executable, "-c", code).strip()
+
+
+def cpu_of(pid):
+    """Seconds that it has worked."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def transfers(lab, addresses, size=SIZE, guest=None, port=7000, published=7001):
@@ -120,6 +131,7 @@ def test_tcp_bytes(lab):
     assert lab.activity() >= 1
 
 
+@pytest.mark.show_04_3
 def test_tcp_refusals(lab):
     lab.gateway("--publish", "tcp/127.0.0.1:7001/7001", "--publish", "tcp/0.0.0.0:7004/7005",
                 "--rules", "allow@dns,allow@public,deny:ingress@1.2.3.0/24")
@@ -146,6 +158,7 @@ def test_tcp_refusals(lab):
     assert lab.count()["denied"] > 10
 
 
+@pytest.mark.show_04_3
 def test_host_group(lab):
     """allow@host: the gateway's addresses are the host's loopback."""
     lab.gateway("--rules", "allow@host")
@@ -188,6 +201,104 @@ def test_many_connections(lab):
     assert until(lambda: lab.count()["connections"] == 0)
 
 
+def test_every_kind_of_end(lab):
+    """Connections that end in every way there is, from both sides: nothing of them stays in the gateway."""
+    count = 20000 if os.environ.get("MSB_LONG") else 2000
+    lab.gateway("--publish", "tcp/127.0.0.1:7001/7001")
+    server = """
+import os, socket, struct, sys, threading
+def end(s, how):
+    s.settimeout(0.2)
+    if how == 1:
+        s.recv(100000)
+    elif how == 2:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    elif how == 3:
+        s.sendall(b"x" * 100000)
+    elif how == 4:
+        s.shutdown(socket.SHUT_WR)
+        while s.recv(100000): pass
+def one(s, how):
+    with s:
+        try: end(s, how)
+        except OSError: pass
+if sys.argv[1] == "serve":
+    l = socket.create_server((sys.argv[2], int(sys.argv[3])), backlog=4096)
+    print("serving", flush=True)
+    n = 0
+    while True:
+        n += 1
+        threading.Thread(target=one, args=(l.accept()[0], n % 5), daemon=True).start()
+for n in range(int(sys.argv[4])):
+    try:
+        s = socket.create_connection((sys.argv[2], int(sys.argv[3])), 10)
+    except OSError:
+        continue
+    one(s, n // 5 % 5)
+"""
+    for space, address, port in ((lab.world, PUBLIC, 7000), (lab.guest, "0.0.0.0", 7001)):
+        p = lab.start(space.popen(sys.executable, "-c", server, "serve", address, port, stdout=subprocess.PIPE))
+        assert p.stdout.readline() == b"serving\n"
+    pid = int(lab.host("pgrep", "-P", lab.gateway_process.pid, "msb-gateway"))
+    files = len(os.listdir(f"/proc/{pid}/fd"))
+    clients = [lab.guest.popen(sys.executable, "-c", server, "go", PUBLIC, 7000, count),
+               lab.host.popen(sys.executable, "-c", server, "go", "127.0.0.1", 7001, count)]
+    assert [c.wait(timeout=300) for c in clients] == [0, 0]
+    assert until(lambda: lab.count()["connections"] == 0, 30), lab.count()
+    assert lab.count()["connections_total"] > 1.9 * count
+    assert len(os.listdir(f"/proc/{pid}/fd")) == files
+
+
+def test_slow_readers(lab):
+    """200 connections whose guest reads nothing, on a gateway whose memory is bounded: another one goes on."""
+    lab.gateway("--connections", 400)
+    lab.serve(lab.world, "serve", PUBLIC, 7000)
+    pid = int(lab.host("pgrep", "-P", lab.gateway_process.pid, "msb-gateway"))
+    code = f"""
+import socket, sys
+held = []
+for _ in range(200):
+    s = socket.create_connection(({PUBLIC!r}, 7000))
+    s.sendall(b"get 100000000 1\\n")
+    held.append(s)
+print("held", flush=True)
+sys.stdin.read()
+"""
+    slow = lab.guest.popen(sys.executable, "-c", code, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert slow.stdout.readline() == b"held\n"
+    assert lab.guest.ask("get", PUBLIC, 7000, SIZE, 1)[0] == expected(SIZE, 1)
+    resident = int(re.search(r"VmRSS:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text())[1])
+    print(f"resident with 200 slow readers: {resident / 1024:.1f} MiB")
+    assert resident < 96 * 1024
+    before = cpu_of(pid)
+    time.sleep(1)  # the measured span: it must not spin meanwhile
+    assert cpu_of(pid) - before < 0.2
+    slow.stdin.close()
+    slow.wait()
+    assert until(lambda: lab.count()["connections"] == 0, 30), lab.count()
+
+
+# Of 1,000 frames each way, and milliseconds.
+WIRES = {"clean": None, "loss": "loss=10", "reorder": "reorder=50", "duplicate": "duplicate=10", "delay": "delay=50,jitter=10",
+         "flips": "flip=2", "all": "loss=5,reorder=20,duplicate=10,flip=1,delay=10,jitter=3"}
+
+
+@pytest.mark.show_04_1
+@pytest.mark.parametrize("wire", WIRES)
+def test_bad_wires(lab, wire):
+    """Four directions, every byte, on wires that lose, swap, double, delay and damage frames; and many at a time."""
+    lab.gateway("--publish", "tcp/127.0.0.1:7001/7001", "--connections", 1200,
+                *(["--relay", f"seed={SEED},{WIRES[wire]}"] if WIRES[wire] else []))
+    lab.serve(lab.world, "serve", "::", 7000)
+    lab.serve(lab.guest, "serve", "0.0.0.0", 7001)
+    longest = transfers(lab, (PUBLIC,))
+    before = time.monotonic()
+    assert lab.guest.ask("many", PUBLIC, 7000, 1000) == ["1000"]
+    print(f"{wire}: {SIZE >> 20} MiB in 4 directions, longest pause {longest:.2f} s; "
+          f"1000 connections in {time.monotonic() - before:.1f} s")
+    assert until(lambda: lab.count()["connections"] == 0, 30)
+
+
 @pytest.fixture
 def resolver(lab, tmp_path):
     """dnsmasq in the world, and its log."""
@@ -217,6 +328,7 @@ def test_dns(lab, resolver):
     assert "NXDOMAIN" in dig(lab, "@10.0.0.10", "example.com")
 
 
+@pytest.mark.show_04_3
 def test_names_of_streams(lab, resolver, tmp_path):
     """allow@example.com:tcp:443: only that host, and only under that name."""
     lab.gateway("--nameserver", resolver, "--rules", "allow@example.com:tcp")
@@ -275,3 +387,42 @@ def test_tools(lab, resolver, tmp_path):
         rate = said["end"]["sum_received"]["bits_per_second"]
         print(f"iperf3 {name}: {rate / 1e9:.2f} Gbit/s, {rate / base:.2f} of loopback ({base / 1e9:.2f})")
         assert rate > 1e8
+
+
+def host_state(space):
+    """Everything of a host that a network program could change."""
+    commands = (["ip", "-o", "addr"], ["ip", "-o", "link"], ["ip", "route", "show", "table", "all"],
+                ["ip", "-6", "route", "show", "table", "all"], ["ip", "rule"], ["ip", "-6", "rule"], ["nft", "list", "ruleset"],
+                ["sysctl", "-a", "--pattern", "^net"], ["ss", "-Hlnutwx", "-f", "inet"])
+    return {" ".join(c): space(*c) for c in commands}
+
+
+@pytest.mark.show_04_6
+def test_nothing_changes_and_no_privilege(lab, resolver):
+    """The gateway and all that it is given, but for the TAP, are those of a user without any capability."""
+    lab.host("sysctl", "-qw", "net.ipv4.ping_group_range=0 2147483647")
+    lab.serve(lab.world, "serve", "::", 7000)
+    lab.serve(lab.world, "udp", "::", 7000)
+    assert until(lambda: "tentative" not in lab.host("ip", "-6", "addr"))
+    before = host_state(lab.host)
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        for program in ("msb-gateway", "tests/gateway/gateway-tap"):
+            shutil.copy(MSB.parent / program, folder)
+        guest = lab.guest
+        lab.gateway("--nameserver", resolver, user=12345, folder=pathlib.Path(folder))
+        during = host_state(lab.host)
+        for address in (PUBLIC, PUBLIC6):
+            for verb in ("put", "get"):
+                assert guest.ask(verb, address, 7000, 1 << 20, 1)[0] == expected(1 << 20, 1)
+            assert guest.ask("ask", address, 7000, 1400, 9000) == ["1400", "True", "9000", "True"]
+            assert " 0% packet loss" in guest("ping", "-c", 1, "-W", 2, address)
+        assert guest("dig", "+short", "@" + GATEWAY, "example.com").split() == [PUBLIC]
+        assert connect(guest, "10.0.0.10", 7000, 2) == "ConnectionRefusedError"
+        pid = int(lab.host("pgrep", "-P", lab.gateway_process.pid, "msb-gateway"))
+        status = pathlib.Path(f"/proc/{pid}/status").read_text()
+        assert re.search(r"^CapEff:\s+0+$", status, re.M) and re.search(r"^Uid:\s+12345\s", status, re.M)
+        assert re.search(r"^NoNewPrivs:\s+1$", status, re.M) and re.search(r"^Seccomp:\s+2$", status, re.M)
+        lab.stop_gateway()
+    assert host_state(lab.host) == during == before
+    print("unchanged on the host: " + "; ".join(before))

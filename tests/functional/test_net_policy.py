@@ -205,14 +205,24 @@ def test_options_are_kept(boxes):
     boxes.create("net", "--net", "private", "--net-rule", "allow@Example.COM:tcp:443, deny@10.0.0.0/8", "--net-rule", "allow@1.2.3.4",
                  "--net-strict", "-p", f"{port}:80", "--dns-block-domain", "Ads.Test.", "--dns-block-suffix", ".bad.test",
                  "--dns-nameserver", "192.0.2.1:5353", "--dns-query-timeout-ms", "700", "--no-dns-rebind-protection",
-                 "--max-connections", "10", "--net-mtu", "9000")
+                 "--max-connections", "10", "--net-mtu", "9000",
+                 "--net-egress-bandwidth", "10M/500ms", "--net-egress-bandwidth-burst", "1G", "--net-ingress-ops", "5000")
     expected = {"rules": ["allow@example.com:tcp:443", "deny@10.0.0.0/8", "allow@1.2.3.4", "allow@dns", "allow@private"],
                 "egress": "deny", "ingress": "allow", "strict": True, "block_domains": ["ads.test"], "block_suffixes": ["bad.test"],
                 "nameservers": ["192.0.2.1:5353"], "dns_timeout_ms": 700, "rebind_protection": False, "max_connections": 10,
-                "mtu": 9000, "ports": [f"127.0.0.1:{port}:80/tcp"]}
+                "mtu": 9000, "rates": {"egress_bandwidth": {"amount": 10 << 20, "interval_ms": 500, "burst": 1 << 30},
+                                          "ingress_ops": {"amount": 5000, "interval_ms": 1000, "burst": 0}},
+                "ports": [f"127.0.0.1:{port}:80/tcp"]}
     for _ in range(2):
         assert json.loads(boxes.ok("inspect", "--format", "json", "net"))["config"]["network"] == expected
         assert json.loads(boxes.ok("ps", "--format", "json", "net"))["ports"] == [f"127.0.0.1:{port}->80/tcp"]
         boxes.ok("modify", "net", "--label", "a=b")
+    words = boxes.ok("inspect", "net")
+    assert "From guest:   10485760 bytes in 500 ms, once 1073741824 more\n" in words and "To guest:     5000 packets in 1000 ms\n" in words
+    # The gateway of this very sandbox is of the host, though private by its number.
+    gateway = re.search(r"default via ([0-9.]+)", boxes.sh("net", "ip route").stdout.decode())[1]
+    assert gateway.startswith("172.")
+    shown = json.loads(boxes.ok("net", "explain", "--format", "json", "net", gateway))
+    assert shown["group"] == "host" and shown["verdict"] == "deny", shown
     done = boxes("run", "--name", "net", "--no-network", "localhost/busybox:1", "--", "true")
     assert done.returncode == 0 and re.search(rb"--no-network.*--replace", done.stderr, re.S), done.stderr

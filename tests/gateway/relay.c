@@ -15,11 +15,15 @@
 #include "base/fd.h"
 #include "base/macros.h"
 #include "base/num.h"
+#include "net/checksum.h"
+#include "net/packet.h"
 
 #define FRAME_MAX 65564
 #define WAITING_MAX 16384 /* frames on the wire, each way; more are lost */
 #define HEADERS 12
 #define NEEDS_CSUM 1
+#define FIN 1
+#define PSH 8
 
 struct frame {
 	int64_t due;
@@ -30,6 +34,7 @@ struct frame {
 /** One direction: a heap by time. */
 struct wire {
 	int from, to;
+	int64_t last; /* when the latest of those that keep their order is due */
 	struct frame heap[WAITING_MAX];
 	size_t count;
 };
@@ -92,6 +97,11 @@ static bool happens(uint32_t of_1000)
 	return random_below(1000) < of_1000;
 }
 
+static uint16_t get_le16(const uint8_t *p)
+{
+	return (uint16_t)(p[0] | p[1] << 8);
+}
+
 static void put(struct wire *w, const uint8_t *data, uint32_t len, int64_t due)
 {
 	size_t i = w->count;
@@ -127,34 +137,85 @@ static struct frame pop(struct wire *w)
 	return top;
 }
 
-/**
- * pass() - A frame on its way. A frame whose checksum is still to be made must not be damaged: nobody could notice.
- * (The TAP of this test makes them itself, see tap.c.)
- */
-static void pass(struct wire *w, uint8_t *data, uint32_t len, int64_t now)
+/** send_one() - A frame of one segment, whole, on its way. */
+static void send_one(struct wire *w, uint8_t *data, uint32_t len, int64_t now)
 {
-	static int64_t last; /* frames keep their order, unless chosen not to */
 	int64_t due = now + options.delay_ms * NSEC_PER_MSEC;
 
 	if (happens(options.loss))
 		return;
 	if (options.jitter_ms)
 		due += ((int64_t)random_below(2 * options.jitter_ms + 1) - options.jitter_ms) * NSEC_PER_MSEC;
-	if (!happens(options.reorder))
-		due = last = MAX(due, last + 1);
+	/* Frames keep their order, unless chosen not to: such a one comes after some that were sent later. */
+	if (happens(options.reorder))
+		due = w->last + 2 * NSEC_PER_MSEC;
 	else
-		due += 2 * NSEC_PER_MSEC;
-	if (happens(options.flip) && !(data[0] & NEEDS_CSUM) && len > HEADERS + 14)
-		data[HEADERS + 14 + random_below(len - HEADERS - 14)] ^= (uint8_t)(1 << random_below(8));
+		w->last = due = MAX(due, w->last + 1);
+	if (happens(options.flip) && len > HEADERS + ETH_HEADER)
+		data[HEADERS + ETH_HEADER + random_below(len - HEADERS - ETH_HEADER)] ^=
+			(uint8_t)(1 << random_below(8));
 	put(w, data, len, due);
 	if (happens(options.duplicate))
 		put(w, data, len, due + NSEC_PER_MSEC);
 }
 
+/** finish() - Make the checksum of a frame that has only the pseudo-header's. */
+static void finish(uint8_t *data, uint32_t len)
+{
+	uint8_t *frame = data + HEADERS;
+	uint32_t start = get_le16(data + 6), at = start + get_le16(data + 8);
+	uint16_t sum;
+
+	if (!(data[0] & NEEDS_CSUM) || at + 2 > len - HEADERS)
+		return;
+	sum = checksum_end(checksum_add(0, frame + start, len - HEADERS - start));
+	memcpy(frame + at, &sum, 2);
+	memset(data, 0, 10);
+}
+
+/** pass() - A frame: cut into its segments, since the wire is to lose these one by one. */
+static void pass(struct wire *w, uint8_t *data, uint32_t len, int64_t now)
+{
+	static uint8_t one[FRAME_MAX];
+	uint32_t gso = data[1] ? get_le16(data + 4) : 0, ip = HEADERS + ETH_HEADER, tcp = HEADERS + get_le16(data + 6);
+	uint32_t head = tcp + (data[tcp + 12] >> 4) * 4u;
+	bool v6 = data[ip] >> 4 == 6;
+	struct packet p;
+
+	if (!gso || !packet_read(data + ip, len - ip, v6, &p)) {
+		finish(data, len);
+		send_one(w, data, len, now);
+		return;
+	}
+	for (uint32_t at = head; at < len; at += gso) {
+		uint32_t n = MIN(gso, len - at);
+		uint16_t sum;
+
+		memcpy(one, data, head);
+		memcpy(one + head, data + at, n);
+		one[1] = 0;
+		set32(one + tcp + 4, get32(data + tcp + 4) + (at - head));
+		if (at + n < len)
+			one[tcp + 13] &= (uint8_t) ~(FIN | PSH);
+		if (v6) {
+			set16(one + ip + 4, (uint16_t)(head + n - tcp));
+		} else {
+			set16(one + ip + 2, (uint16_t)(head + n - ip));
+			memset(one + ip + 10, 0, 2);
+			sum = checksum_end(checksum_add(0, one + ip, IP4_HEADER));
+			memcpy(one + ip + 10, &sum, 2);
+		}
+		sum = checksum_fold(checksum_pseudo(&p.src, &p.dst, PROTO_TCP, head + n - tcp, v6));
+		memcpy(one + tcp + 16, &sum, 2);
+		finish(one, head + n);
+		send_one(w, one, head + n, now);
+	}
+}
+
 /** work() - Until an end is gone. */
 static void work(int tap, int gateway)
 {
-	static struct wire wires[2];
+	static struct wire wires[2]; /* to the gateway, to the guest */
 	static uint8_t data[FRAME_MAX];
 	struct pollfd p[2] = { { .fd = tap }, { .fd = gateway } };
 
@@ -214,7 +275,8 @@ int relay_start(int tap, const struct relay_options *o)
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(1);
-	close(pair[1]);
+	/* Not the control socket, above all: the gateway ends with it. */
+	fd_close_except((int[]){ STDERR_FILENO, tap, pair[0] }, 3);
 	signal(SIGPIPE, SIG_IGN);
 	options = *o;
 	state = o->seed;

@@ -3,13 +3,15 @@
  * gateway-tap: starts msb-gateway as a supervisor does, with a TAP in place of a sandbox, so that the Linux stack of a
  * network namespace is the guest. The guest is 172.16.0.2/30 and fd42:6d73:62:1::2/64, MAC 02:6d:73:00:01:02.
  *
- *   gateway-tap [--gateway PROGRAM] --tap NAME [--tap-net FILE] [--tap-user FILE] [OPTION...]
+ *   gateway-tap [--gateway PROGRAM] --tap NAME [--tap-net FILE] [--user UID] [OPTION...]
  *
- * FILE: namespaces in which the TAP is made; the gateway stays where this program is. Says "ready", answers "count" on
+ * FILE: the network namespace in which the TAP is made; the gateway stays where this program is, and all but the TAP is
+ * made by the user UID. Says "ready", answers "count" on
  * its input with the counters and "activity" with how often it was told of any; ends with the input.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <getopt.h>
 #include <linux/if_tun.h>
 #include <linux/netlink.h>
@@ -37,7 +39,8 @@
 #include "net/control.h"
 #include "relay.h"
 
-static const char *program = "build/msb-gateway", *tap_name, *tap_net, *tap_user;
+static const char *program = "build/msb-gateway", *tap_name, *tap_net;
+static uid_t user;
 static struct gateway_config config;
 static struct endpoint publish[GATEWAY_PORTS_MAX];
 static struct relay_options relay;
@@ -99,6 +102,29 @@ static void add_port(char *s)
 	config.port_count++;
 }
 
+/** add_name() - One more blocked name. */
+static void add_name(const char ***names, size_t *count, const char *name)
+{
+	static const char *all[2][8];
+
+	*names = all[names == &config.suffixes];
+	if (*count == ARRAY_LEN(all[0]))
+		fail("--block");
+	(*names)[(*count)++] = name;
+}
+
+/** add_rate() - egress/bytes/1000000: in a second. */
+static void add_rate(char *s)
+{
+	char *kind = strchr(s, '/'), *amount = kind ? strchr(kind + 1, '/') : NULL;
+	enum rate_direction d = *s == 'e' ? RATE_EGRESS : RATE_INGRESS;
+
+	if (!amount)
+		fail("--rate");
+	config.rates.of[d][kind[1] == 'b' ? RATE_BYTES : RATE_PACKETS] =
+		(struct rate){ .amount = number(amount + 1, RATE_AMOUNT_MAX), .interval_ms = 1000 };
+}
+
 static void defaults(void)
 {
 	static const uint8_t guest_mac[6] = { 2, 0x6d, 0x73, 0, 1, 2 }, gateway_mac[6] = { 2, 0x6d, 0x73, 0, 1, 1 };
@@ -121,12 +147,16 @@ static void defaults(void)
 static void parse(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "gateway", 1, NULL, 'g' },   { "tap", 1, NULL, 't' },		{ "tap-net", 1, NULL, 'n' },
-		{ "tap-user", 1, NULL, 'u' },  { "rules", 1, NULL, 'r' },	{ "egress", 1, NULL, 'e' },
-		{ "ingress", 1, NULL, 'i' },   { "nameserver", 1, NULL, 's' },	{ "publish", 1, NULL, 'p' },
-		{ "mtu", 1, NULL, 'm' },       { "connections", 1, NULL, 'c' }, { "strict", 0, NULL, 'S' },
-		{ "no-rebind", 0, NULL, 'R' }, { "dns-timeout", 1, NULL, 'T' }, { "relay", 1, NULL, 'y' },
-		{ NULL, 0, NULL, 0 },
+		{ "gateway", 1, NULL, 'g' },	  { "tap", 1, NULL, 't' },
+		{ "tap-net", 1, NULL, 'n' },	  { "user", 1, NULL, 'u' },
+		{ "rules", 1, NULL, 'r' },	  { "egress", 1, NULL, 'e' },
+		{ "ingress", 1, NULL, 'i' },	  { "nameserver", 1, NULL, 's' },
+		{ "publish", 1, NULL, 'p' },	  { "mtu", 1, NULL, 'm' },
+		{ "connections", 1, NULL, 'c' },  { "strict", 0, NULL, 'S' },
+		{ "no-rebind", 0, NULL, 'R' },	  { "dns-timeout", 1, NULL, 'T' },
+		{ "relay", 1, NULL, 'y' },	  { "block", 1, NULL, 'b' },
+		{ "block-suffix", 1, NULL, 'B' }, { "tenants", 0, NULL, 'M' },
+		{ "rate", 1, NULL, 'a' },	  { NULL, 0, NULL, 0 },
 	};
 	int c;
 
@@ -142,7 +172,7 @@ static void parse(int argc, char **argv)
 			tap_net = optarg;
 			break;
 		case 'u':
-			tap_user = optarg;
+			user = (uid_t)number(optarg, 65533);
 			break;
 		case 'r':
 			config.rules = optarg;
@@ -176,6 +206,18 @@ static void parse(int argc, char **argv)
 		case 'T':
 			config.dns_timeout_ms = (uint32_t)number(optarg, 60000);
 			break;
+		case 'b':
+			add_name(&config.blocked, &config.blocked_count, optarg);
+			break;
+		case 'B':
+			add_name(&config.suffixes, &config.suffix_count, optarg);
+			break;
+		case 'M':
+			config.multi_tenant = true;
+			break;
+		case 'a':
+			add_rate(optarg);
+			break;
 		case 'y':
 			if (!relay_parse(optarg, &relay))
 				exit(2);
@@ -188,19 +230,27 @@ static void parse(int argc, char **argv)
 		exit(2);
 }
 
-/** enter() - A namespace, if one is named. */
-static void enter(const char *path, int kind)
+/** enter() - A network namespace, if one is named. */
+static void enter(const char *path)
 {
 	_cleanup_fd_ int fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
 
-	if (path && (fd < 0 || setns(fd, kind) < 0))
+	if (path && (fd < 0 || setns(fd, CLONE_NEWNET) < 0))
 		fail(path);
 }
 
-/** make_tap() - In a child, which enters the namespaces: that of a user cannot be left again. */
+/** become() - An ordinary user, for good. */
+static void become(uid_t uid)
+{
+	if (setgroups(0, NULL) < 0 || setresgid(uid, uid, uid) < 0 || setresuid(uid, uid, uid) < 0)
+		fail("--user");
+}
+
+/** make_tap() - In a child, which enters the namespace. */
 static int make_tap(void)
 {
-	unsigned int offload = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6;
+	/* Behind a bad wire, the guest's frames are those of a wire, too. */
+	unsigned int offload = relay.on ? 0 : TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6;
 	struct ifreq request = { .ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR };
 	int pair[2], header = 12, fds[FD_PASS_MAX], fd, status;
 	size_t count = 0;
@@ -211,8 +261,7 @@ static int make_tap(void)
 		fail("socketpair");
 	pid = fork();
 	if (pid == 0) {
-		enter(tap_user, CLONE_NEWUSER);
-		enter(tap_net, CLONE_NEWNET);
+		enter(tap_net);
 		fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
 		snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", tap_name);
 		if (fd < 0 || ioctl(fd, TUNSETIFF, &request) < 0 || ioctl(fd, TUNSETVNETHDRSZ, &header) < 0 ||
@@ -261,10 +310,10 @@ static void give_ports(void)
 	}
 }
 
-static void give_all(void)
+static void give_all(int tap)
 {
 	struct sockaddr_nl addr = { .nl_family = AF_NETLINK, .nl_groups = RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR };
-	int netlink = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE), tap = make_tap();
+	int netlink = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
 	struct buf b = BUF_INIT(GATEWAY_CONFIG_MAX);
 	struct gateway_message m = { .kind = GATEWAY_CONFIG };
 	int fd = fd_memfd("config", 0, false);
@@ -359,7 +408,7 @@ int main(int argc, char **argv)
 {
 	struct pollfd p[2] = { { .fd = 0, .events = POLLIN }, { .events = POLLIN } };
 	struct rlimit files;
-	int status = 0;
+	int status = 0, tap;
 	pid_t pid;
 
 	getrlimit(RLIMIT_NOFILE, &files);
@@ -367,8 +416,11 @@ int main(int argc, char **argv)
 	setrlimit(RLIMIT_NOFILE, &files);
 	defaults();
 	parse(argc, argv);
+	tap = make_tap();
+	if (user)
+		become(user);
 	pid = start();
-	give_all();
+	give_all(tap);
 	p[1].fd = control;
 	while (poll(p, 2, -1) >= 0)
 		if ((p[1].revents && !told()) || (p[0].revents && !asked()))

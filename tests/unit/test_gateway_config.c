@@ -32,6 +32,7 @@ static struct gateway_config sample(void)
 		.blocked_count = 2,
 		.suffixes = suffixes,
 		.suffix_count = 1,
+		.rates.of[RATE_INGRESS][RATE_PACKETS] = { RATE_AMOUNT_MAX, 7, RATE_INTERVAL_MS_MAX },
 		.ports = { { true, 53 }, { false, 65535 } },
 		.port_count = 2,
 	};
@@ -71,6 +72,7 @@ static void round_trip(void **state)
 	assert_string_equal(out.blocked[1], "x");
 	assert_int_equal(out.suffix_count, 1);
 	assert_string_equal(out.suffixes[0], "corp");
+	assert_memory_equal(&in.rates, &out.rates, sizeof(in.rates));
 	assert_int_equal(out.port_count, 2);
 	assert_true(out.ports[0].udp && !out.ports[1].udp);
 	assert_int_equal(out.ports[1].guest_port, 65535);

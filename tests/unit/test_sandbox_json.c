@@ -144,6 +144,8 @@ static void networks_come_back(void **state)
 			       .dns_timeout_ms = 700,
 			       .max_connections = 4096,
 			       .mtu = 9000,
+			       .rates.of[RATE_EGRESS][RATE_BYTES] = { 1 << 20, 5, 1000 },
+			       .rates.of[RATE_INGRESS][RATE_PACKETS] = { 100, 0, 60000 },
 			       .port_count = 2,
 			       .pcap = strdup("/tmp/x.pcapng") };
 	const struct net_spec *n = &got.net;
@@ -166,6 +168,7 @@ static void networks_come_back(void **state)
 	same_words((const char *const *)n->rules.item, n->rules.count, (const char *const *)in.rules.item, 2);
 	same_words((const char *const *)n->nameservers.item, n->nameservers.count,
 		   (const char *const *)in.nameservers.item, 2);
+	assert_memory_equal(&n->rates, &in.rates, sizeof(in.rates));
 	assert_int_equal(n->port_count, 2);
 	assert_memory_equal(n->ports, in.ports, 2 * sizeof(*in.ports));
 	assert_string_equal(n->pcap, in.pcap);
@@ -222,6 +225,9 @@ static void damaged_networks(void **state)
 		"{\"block_domains\":[\"a..b\"]}",
 		"{\"pcap\":\"x\"}",
 		"{\"pcap\":1}",
+		"{\"rates\":[]}",
+		"{\"rates\":{\"egress_ops\":{}}}",
+		"{\"rates\":{\"egress_ops\":{\"amount\":1,\"burst\":0,\"interval_ms\":0}}}",
 	};
 	char text[200];
 

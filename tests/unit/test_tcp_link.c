@@ -275,6 +275,11 @@ static void on_incoming(void *arg, struct tcp_conn *c)
 	struct end *e = arg;
 	struct app *a = &e->w->apps[e->side][tcp_pair(c)->guest.port - 4000];
 
+	/* A SYN that was on its way for long: its connection is over. */
+	if (a->closed) {
+		tcp_refuse(c);
+		return;
+	}
 	a->c = c;
 	tcp_set_user(c, a);
 	tcp_accept(c);
@@ -539,7 +544,7 @@ static void test_bad_link(void **state)
 		transfer(&bad_link, &(struct tcp_config){ .gso = true }, MIB(2), MIB(2), seed);
 		transfer(&bad_link, &(struct tcp_config){ 0 }, MIB(2), 0, seed);
 		transfer(&bad_link, &(struct tcp_config){ .mtu = 65520 }, MIB(16), MIB(16), seed);
-		transfer(&bad_link, &(struct tcp_config){ .buffer_max = TCP_CHUNK }, KIB(300), KIB(300), seed);
+		transfer(&bad_link, &(struct tcp_config){ .buffer_max = 2 * TCP_CHUNK }, KIB(300), KIB(300), seed);
 	}
 }
 
@@ -615,7 +620,7 @@ static void test_slow_reader(void **state)
 		run_for(w, 3000);
 		/* 1 MiB at the reader, at most; and the writer holds no more than is of use. */
 		assert_true(tcp_readable(w->apps[1][0].c) <= TCP_BUFFER_MAX);
-		assert_true(tcp_counters(w->stack[1])->chunks_peak <= 32);
+		assert_true(tcp_counters(w->stack[1])->chunks_peak <= 64);
 		run_until_closed(w);
 		check_delivered(w);
 		world_free(w);
@@ -640,12 +645,120 @@ static void test_stopped_reader(void **state)
 	world_free(w);
 }
 
+/** test_half_close() - One way ends at once, the other goes on for long; each way round. */
+static void test_half_close(void **state)
+{
+	(void)state;
+	for (int side = 0; side < 2; side++) {
+		struct world *w = world_new(&bad_link, &(struct tcp_config){ .mtu = 9000 }, 3, START);
+		struct app *late;
+
+		world_connect(w, 10, 10);
+		late = &w->apps[side][0];
+		late->keep_open = true;
+		run_for(w, 60000);
+		assert_true(late->end && !late->closed && !late->peer->closed);
+		assert_int_equal(tcp_state(late->c), TCP_CLOSE_WAIT);
+		assert_int_equal(tcp_state(late->peer->c), TCP_FIN_WAIT_2);
+		late->to_send += MIB(1);
+		late->keep_open = false;
+		app_write(w, late);
+		run_until_closed(w);
+		check_delivered(w);
+		world_free(w);
+	}
+}
+
+/** test_both_at_once() - FINs that cross, then SYNs that cross. */
+static void test_both_at_once(void **state)
+{
+	struct world *w = world_new(&good_link, &(struct tcp_config){ 0 }, 3, START);
+	struct tcp_pair pair = wire_pair(4000);
+	struct app *a = w->apps[0];
+
+	(void)state;
+	world_connect(w, 1000, 1000);
+	w->apps[0][0].keep_open = w->apps[1][0].keep_open = true;
+	run_for(w, 1000);
+	for (int side = 0; side < 2; side++) {
+		w->apps[side][0].keep_open = false;
+		app_write(w, &w->apps[side][0]);
+	}
+	assert_int_equal(tcp_state(a->c), TCP_FIN_WAIT_1);
+	assert_int_equal(tcp_state(a->peer->c), TCP_FIN_WAIT_1);
+	run_until_closed(w);
+	check_delivered(w);
+	assert_int_equal(tcp_counters(w->stack[0])->time_wait, 1);
+	assert_int_equal(tcp_counters(w->stack[1])->time_wait, 1);
+	run_for(w, 2000);
+	world_connect(w, 5000, 5000);
+	pair.guest.port = 4001;
+	w->apps[1][1].c = tcp_connect(w->stack[1], &pair, &w->apps[1][1], NULL);
+	assert_non_null(w->apps[1][1].c);
+	run_until_closed(w);
+	check_delivered(w);
+	assert_int_equal(tcp_counters(w->stack[0])->incoming + tcp_counters(w->stack[1])->incoming, 1);
+	world_free(w);
+}
+
+/** give_up() - One of the ways in which a user leaves. */
+static void give_up(struct world *w, struct app *a)
+{
+	if (!a->c)
+		return;
+	switch (dice(w) % 4) {
+	case 0:
+		tcp_abort(a->c);
+		break;
+	case 1:
+		tcp_drop(a->c);
+		break;
+	default:
+		tcp_close(a->c);
+		break;
+	}
+	a->c = NULL;
+	a->closed = true;
+}
+
+/** test_every_end() - Users that leave at any moment in any way, over a bad link; and a peer that falls silent. */
+static void test_every_end(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 1; seed <= 6; seed++) {
+		struct impair impair = seed & 1 ? bad_link : good_link;
+		struct world *w;
+
+		impair.queue = seed & 2 ? 50 : 0;
+		w = world_new(&impair, &(struct tcp_config){ .gso = true, .memory = MIB(8) }, seed, START);
+		for (int i = 0; i < CONNS_MAX; i++) {
+			world_connect(w, dice(w) % 200000, dice(w) % 200000);
+			run_for(w, dice(w) % 20);
+			for (unsigned int k = 0; k < 2; k++)
+				give_up(w, &w->apps[dice(w) & 1][dice(w) % (2 * w->conns) % CONNS_MAX]);
+		}
+		/* What is still open: the half of it on one side only leaves, then nobody hears the other side. */
+		for (unsigned int n = 0; n < w->conns; n++) {
+			if (dice(w) & 1)
+				give_up(w, &w->apps[0][n]);
+		}
+		w->silent[1] = true;
+		run_for(w, 400000);
+		w->silent[1] = false;
+		run_for(w, 8400000); /* keepalive finds those that were only dropped */
+		for (unsigned int n = 0; n < w->conns; n++)
+			assert_true(!w->apps[0][n].c && !w->apps[1][n].c);
+		world_free(w);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_good_link),   cmocka_unit_test(test_bad_link), cmocka_unit_test(test_worse_link),
 		cmocka_unit_test(test_full_link),   cmocka_unit_test(test_wrap),     cmocka_unit_test(test_slow_reader),
-		cmocka_unit_test(test_stopped_reader),
+		cmocka_unit_test(test_stopped_reader), cmocka_unit_test(test_half_close), cmocka_unit_test(test_both_at_once),
+		cmocka_unit_test(test_every_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

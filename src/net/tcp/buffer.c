@@ -7,7 +7,7 @@
 
 #include "base/macros.h"
 
-#define WARM_MAX 256u
+#define WARM_MAX 512u
 
 bool pool_open(struct pool *p, uint32_t total)
 {
@@ -15,8 +15,8 @@ bool pool_open(struct pool *p, uint32_t total)
 	p->free = calloc(total, sizeof(p->free[0]));
 	if (!p->free)
 		return false;
-	p->base = mmap(NULL, (size_t)total * TCP_CHUNK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-		       -1, 0);
+	p->base = mmap(NULL, (size_t)total * TCP_CHUNK, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (p->base == MAP_FAILED) {
 		free(p->free);
 		*p = (struct pool){ 0 };

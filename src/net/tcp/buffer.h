@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * Memory of the TCP stack: a region cut into chunks, rings of chunks addressed by sequence number, and lists of ranges of
- * sequence numbers.
+ * Memory of the TCP stack: a region cut into chunks, rings of chunks addressed by sequence number, and lists of ranges
+ * of sequence numbers.
  */
 #ifndef MSB_NET_TCP_BUFFER_H
 #define MSB_NET_TCP_BUFFER_H
@@ -12,7 +12,7 @@
 
 #include "net/tcp/tcp.h"
 
-#define RING_SLOTS 32u
+#define RING_SLOTS 64u
 
 /* Sequence numbers are compared modulo 2^32 (RFC 9293, 3.4). */
 static inline bool seq_before(uint32_t a, uint32_t b)
@@ -36,8 +36,8 @@ static inline uint32_t seq_min(uint32_t a, uint32_t b)
 }
 
 /**
- * The region. Free chunks are a stack whose top is what was used last; the topmost `warm` may hold pages, which go back to
- * the host when there are many of them, or when nobody needed them for a second.
+ * The region. Free chunks are a stack whose top is what was used last; the topmost `warm` may hold pages, which go back
+ * to the host when there are many of them, or when nobody needed them for a second.
  */
 struct pool {
 	uint8_t *base;
@@ -59,8 +59,8 @@ static inline uint32_t pool_used(const struct pool *p)
 }
 
 /**
- * A buffer. Byte seq lies in slot seq / TCP_CHUNK % RING_SLOTS; at most TCP_BUFFER_MAX bytes are in use, so that first and
- * last byte never share a slot unless they share a chunk.
+ * A buffer. Byte seq lies in slot seq / TCP_CHUNK % RING_SLOTS; at most TCP_BUFFER_MAX bytes are in use, so that first
+ * and last byte never share a slot unless they share a chunk.
  */
 struct ring {
 	uint16_t slot[RING_SLOTS]; /* number of chunk + 1; 0: none */
@@ -72,7 +72,9 @@ uint32_t ring_ensure(struct pool *p, struct ring *r, uint32_t seq, uint32_t len)
 void ring_put(struct pool *p, struct ring *r, uint32_t seq, const uint8_t *data, uint32_t len);
 /** ring_iov() - Where len bytes from seq lie. Return: number of pieces, at most count. */
 int ring_iov(const struct pool *p, const struct ring *r, uint32_t seq, uint32_t len, struct iovec *iov, int count);
-/** ring_release() - Free the chunks that hold only bytes of [from, to), where nothing before from and after end is used. */
+/**
+ * ring_release() - Free the chunks that hold only bytes of [from, to), where nothing before from and after end is used.
+ */
 void ring_release(struct pool *p, struct ring *r, uint32_t from, uint32_t to, uint32_t end);
 /** ring_unreserve() - Free the chunks up to reserved_end that hold nothing of [first, end). */
 void ring_unreserve(struct pool *p, struct ring *r, uint32_t first, uint32_t end, uint32_t reserved_end);

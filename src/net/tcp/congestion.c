@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Congestion control (RFC 5681, initial window of 6928), loss recovery with SACK (6675) and without (6582), and the
- * estimate of the retransmission timer (6298). What lies in [snd_una, lost_edge) and is not in `sacked` is taken for lost;
- * without SACK, lost_edge is one segment after what was acknowledged last.
+ * estimate of the retransmission timer (6298). What lies in [snd_una, lost_edge) and is not in `sacked` is taken for
+ * lost; without SACK, lost_edge is one segment after what was acknowledged last.
  */
 #include <stdlib.h>
 
 #include "net/tcp/stack.h"
 
-#define CLOCK_GRAIN NSEC_PER_MSEC
 #define RTO_FIRST NSEC_PER_SEC
 #define RTO_MAX (60 * NSEC_PER_SEC)
 #define RTT_MAX (600 * NSEC_PER_SEC)
@@ -37,8 +36,9 @@ void rtt_sample(struct tcp_conn *c, int64_t rtt)
 		c->rttvar += ((c->srtt > rtt ? c->srtt - rtt : rtt - c->srtt) - c->rttvar) / 4;
 		c->srtt += (rtt - c->srtt) / 8;
 	}
-	c->rto = c->srtt + MAX(CLOCK_GRAIN, 4 * c->rttvar);
-	c->rto = MIN(MAX(c->rto, c->s->config.rto_min_ms * NSEC_PER_MSEC), RTO_MAX);
+	/* The least is on top of the estimate: it is for ACKs that the guest delays, which samples seldom show. */
+	c->rto = c->srtt + MAX(c->s->config.rto_min_ms * NSEC_PER_MSEC, 4 * c->rttvar);
+	c->rto = MIN(c->rto, RTO_MAX);
 }
 
 /** take_rtt() - At most one sample per window; by the echoed timestamp also when it was a retransmission (7323, 4). */

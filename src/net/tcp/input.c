@@ -191,7 +191,8 @@ static void writable_again(struct tcp_conn *c)
 {
 	uint32_t limit = send_limit(c), used = c->snd_end - c->snd_una;
 
-	if (!c->want_write || c->fin_queued || used > limit || limit - used < limit / 4)
+	/* One that waits for a chunk is told when there is one. */
+	if (!c->want_write || !link_alone(&c->starved) || c->fin_queued || used > limit || limit - used < limit / 4)
 		return;
 	c->want_write = false;
 	conn_notify(c, EVENT_WRITABLE);

@@ -77,8 +77,8 @@ bool segment_parse(struct segment *g, const uint8_t *data, size_t len)
 	header = (data[12] >> 4) * 4u;
 	if (header < TCP_HEADER || header > len)
 		return false;
-	*g = (struct segment){ .seq = get32(data + 4), .ack = get32(data + 8), .window = get16(data + 14), .flags = data[13] & 0x1f,
-			       .data = data + header, .len = (uint32_t)(len - header) };
+	*g = (struct segment){ .seq = get32(data + 4), .ack = get32(data + 8), .flags = data[13] & 0x1f,
+			       .window = get16(data + 14), .data = data + header, .len = (uint32_t)(len - header) };
 	for (size_t at = TCP_HEADER; at < header && data[at] != OPTION_END;) {
 		if (data[at] == OPTION_NOP) {
 			at++;

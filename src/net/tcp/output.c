@@ -9,13 +9,15 @@
 static uint32_t receive_limit(const struct tcp_conn *c)
 {
 	/* Rounding to what the window field can say must not lead beyond the buffer. */
-	return MIN(c->s->config.buffer_max, stack_allowance(c->s)) - (1u << WINDOW_SHIFT);
+	uint32_t limit = MIN(c->s->config.buffer_max, stack_allowance(c->s)) - (1u << WINDOW_SHIFT);
+
+	return MIN(limit, (uint32_t)UINT16_MAX << c->rcv_shift);
 }
 
 uint32_t send_limit(const struct tcp_conn *c)
 {
-	/* More than twice what the guest takes at a time would only lie there: a guest that does not read holds little. */
-	uint32_t useful = MAX(2 * TCP_CHUNK, 2 * MIN(c->snd_wnd, TCP_BUFFER_MAX));
+	/* More than twice what the guest takes at a time would only lie there: one that does not read holds little. */
+	uint32_t useful = MAX(4 * TCP_CHUNK, 2 * MIN(c->snd_wnd, TCP_BUFFER_MAX));
 
 	return MIN(MIN(c->s->config.buffer_max, useful), stack_allowance(c->s));
 }
@@ -194,7 +196,7 @@ static bool send_new(struct tcp_conn *c, uint32_t mss, uint32_t room)
 		len = room;
 	}
 	if (len < waiting) {
-		/* No small segments but the last (RFC 9293, 3.8.6.2.1); there is no Nagle: the bytes had their delay. */
+		/* No small segments but the last (RFC 9293, 3.8.6.2.1); no Nagle: the bytes had their delay. */
 		if (len < mss && (c->cwnd_limited || len < c->snd_wnd_max / 2))
 			return false;
 		len -= len > mss ? len % mss : 0;

@@ -185,7 +185,10 @@ static inline bool tcp_synchronized(const struct tcp_conn *c)
 /* table.c */
 /** conn_find() - The connection of a pair, or NULL. */
 struct tcp_conn *conn_find(const struct tcp_stack *s, const struct tcp_pair *pair);
-/** conn_new() - A connection in the table, with its initial sequence number; TIME_WAITs give way. Return: NULL at the limit. */
+/**
+ * conn_new() - A connection in the table, with its initial sequence number; TIME_WAITs give way. Return: NULL at the
+ * limit.
+ */
 struct tcp_conn *conn_new(struct tcp_stack *s, const struct tcp_pair *pair, struct error *err);
 /** conn_unhash() - Its pair may be used anew. */
 void conn_unhash(struct tcp_conn *c);
@@ -204,7 +207,10 @@ void conn_deliver(struct tcp_conn *c);
 void stack_enter(struct tcp_stack *s);
 /** stack_leave() - Free what died meanwhile. */
 void stack_leave(struct tcp_stack *s);
-/** stack_allowance() - How much a buffer may hold, by what is free of the region. */
+/**
+ * stack_allowance() - How much a buffer may hold. A part of what is free, so that those that take all they get leave
+ * something to those that come later; the second half of the region gives a little to each, however many there are.
+ */
 uint32_t stack_allowance(const struct tcp_stack *s);
 /** stack_trim_later() - Chunks were freed: give their pages back in a while. */
 void stack_trim_later(struct tcp_stack *s);

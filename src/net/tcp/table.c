@@ -6,23 +6,25 @@
 #include "net/hash.h"
 #include "net/tcp/stack.h"
 
-#define CONNECTIONS_MAX 65536u
+#define CONNECTIONS_MAX 16384u
 #define CHUNKS_MAX 65535u
-#define ALLOWANCE_PART 32u /* of what is free, for one buffer: 1,000 that take all they get leave 1/32 of the region */
+#define ALLOWANCE_PART 32u /* of what is free above half of the region, for one buffer */
 #define ALLOWANCE_LEAST 4096u
+/* Half of it lets both buffers have the least, also where that lies in two chunks. */
+#define MEMORY_EACH (8 * (size_t)TCP_CHUNK)
 #define TRIM_MS 1000
 
 static bool complete_config(struct tcp_config *c)
 {
 	static const struct tcp_config defaults = {
-		.max_connections = 4096, .memory = MIB(64), .buffer_max = TCP_BUFFER_MAX, .mtu = 1500, .rto_min_ms = 200,
+		.max_connections = 4096, .buffer_max = TCP_BUFFER_MAX, .mtu = 1500, .rto_min_ms = 200,
 		.syn_retries = 6, .user_timeout_ms = 120000, .hold_ms = 150000, .keepalive_ms = 7200000,
 		.fin_wait_2_ms = 60000, .time_wait_ms = 1000,
 	};
 
 #define DEFAULT(field) (c->field = c->field ? c->field : defaults.field)
 	DEFAULT(max_connections);
-	DEFAULT(memory);
+	c->memory = c->memory ? c->memory : MAX(MIB(64), MEMORY_EACH * c->max_connections);
 	DEFAULT(buffer_max);
 	DEFAULT(mtu);
 	DEFAULT(rto_min_ms);
@@ -34,9 +36,10 @@ static bool complete_config(struct tcp_config *c)
 	DEFAULT(time_wait_ms);
 #undef DEFAULT
 	c->buffer_max -= c->buffer_max % TCP_CHUNK;
-	return c->max_connections <= CONNECTIONS_MAX && c->memory / TCP_CHUNK >= 1 && c->memory / TCP_CHUNK <= CHUNKS_MAX &&
-	       c->buffer_max >= TCP_CHUNK && c->buffer_max <= TCP_BUFFER_MAX && c->mtu >= 576 && c->mtu <= TCP_IP_MAX &&
-	       c->syn_retries <= 10 && c->rto_min_ms <= 60000;
+	return c->max_connections <= CONNECTIONS_MAX && c->memory / TCP_CHUNK >= 1 &&
+	       c->memory / TCP_CHUNK <= CHUNKS_MAX && c->buffer_max >= TCP_CHUNK &&
+	       c->buffer_max <= TCP_BUFFER_MAX && c->mtu >= 576 && c->mtu <= TCP_IP_MAX && c->syn_retries <= 10 &&
+	       c->rto_min_ms <= 60000;
 }
 
 struct tcp_stack *tcp_stack_new(const struct tcp_config *config, const struct tcp_ops *ops, void *arg, int64_t now,
@@ -100,7 +103,10 @@ const struct tcp_counters *tcp_counters(struct tcp_stack *s)
 
 uint32_t stack_allowance(const struct tcp_stack *s)
 {
-	return MAX(s->pool.free_count * (TCP_CHUNK / ALLOWANCE_PART), ALLOWANCE_LEAST);
+	uint32_t half = s->pool.total / 2, spare = s->pool.free_count > half ? s->pool.free_count - half : 0;
+
+	spare = MIN(spare, TCP_BUFFER_MAX / TCP_CHUNK * ALLOWANCE_PART);
+	return MAX(spare * (TCP_CHUNK / ALLOWANCE_PART), ALLOWANCE_LEAST);
 }
 
 void stack_trim_later(struct tcp_stack *s)

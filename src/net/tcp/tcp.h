@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * TCP towards the guest: RFC 9293 with window scaling and timestamps (7323), SACK (2018, 6675), congestion control (5681),
- * retransmission timer (6298), initial sequence numbers (6528) and challenge ACKs (5961).
+ * TCP towards the guest: RFC 9293 with window scaling and timestamps (7323), SACK (2018, 6675), congestion control
+ * (5681), retransmission timer (6298), initial sequence numbers (6528) and challenge ACKs (5961).
  *
  * Pure: no sockets and no clock. Segments come in by tcp_input(), go out through ops.output(), and time is told by
  * tcp_set_time(). "us" is the end that the gateway plays (the remote server, or whoever connected to a published port),
  * "guest" the other end. One thread per stack.
  *
- * Order of things: callbacks are made only from within tcp_input(), tcp_tick() and tcp_output_ready(), never from a call
- * on a connection; what such a call makes known later (a connection that ends once its last byte was read) makes
- * tcp_next_timeout() answer "now". Within a callback every function but those three and tcp_stack_free() may be called, on
- * any connection. output() is the exception: it is called from everywhere, and calls nothing here.
+ * Order of things: callbacks are made only from within tcp_input(), tcp_tick() and tcp_output_ready(), never from a
+ * call on a connection; what such a call makes known later (a connection that ends once its last byte was read) makes
+ * tcp_next_timeout() answer "now". Within a callback every function but those three and tcp_stack_free() may be called,
+ * on any connection. output() is the exception: it is called from everywhere, and calls nothing here.
  *
- * Memory: a connection is about 1 KiB. Data lies in chunks of TCP_CHUNK bytes of one region for the whole stack; an empty
- * buffer has none. How much one buffer may hold shrinks as the region fills, so that no set of connections starves the
- * others. Out-of-order data lies in place in the receive buffer, with at most TCP_RANGES_MAX gaps.
+ * Memory: a connection is about 1 KiB. Data lies in chunks of TCP_CHUNK bytes of one region for the whole stack; an
+ * empty buffer has none. How much one buffer may hold shrinks as the region fills, and its second half is for 4 KiB
+ * each, so that no set of connections starves the others. Out-of-order data lies in place in the receive buffer, with
+ * at most TCP_RANGES_MAX gaps.
  */
 #ifndef MSB_NET_TCP_TCP_H
 #define MSB_NET_TCP_TCP_H
@@ -27,11 +28,11 @@
 #include "base/error.h"
 #include "net/ip.h"
 
-#define TCP_CHUNK 32768u
-#define TCP_BUFFER_MAX (31u * TCP_CHUNK) /* bytes that one direction of a connection may hold */
+#define TCP_CHUNK 16384u
+#define TCP_BUFFER_MAX (63u * TCP_CHUNK) /* bytes that one direction of a connection may hold */
 #define TCP_RANGES_MAX 64		 /* pieces of out-of-order data, and of the peer's SACKs, kept per connection */
-#define TCP_READ_IOV 34			 /* iovecs with which tcp_peek() can show all there is */
-#define TCP_OUT_IOV 4			 /* most iovecs of payload of one frame */
+#define TCP_READ_IOV 66			 /* iovecs with which tcp_peek() can show all there is */
+#define TCP_OUT_IOV 6			 /* most iovecs of payload of one frame */
 
 struct tcp_stack;
 struct tcp_conn;
@@ -81,8 +82,9 @@ struct tcp_ops {
 	 */
 	bool (*output)(void *arg, const struct tcp_out *out);
 	/**
-	 * A SYN for which there is no connection. Set the user pointer, then tcp_accept(), tcp_refuse() or tcp_drop() at
-	 * once, or do nothing: it is held until one of these is called later. Repeated SYNs are not reported again.
+	 * A SYN for which there is no connection. Set the user pointer, then tcp_accept(), tcp_refuse() or tcp_drop()
+	 * at once, or do nothing: it is held until one of these is called later. Repeated SYNs are not reported again.
+	 * An earlier connection of the same pair may still be there, ended but not read to its end.
 	 */
 	void (*incoming)(void *arg, struct tcp_conn *c);
 	/** The handshake is complete (accepted or tcp_connect()ed). Data may have been written before. */
@@ -101,12 +103,12 @@ struct tcp_ops {
 
 /** A 0 stands for the value in brackets. */
 struct tcp_config {
-	uint32_t max_connections; /* [4096] in all states; a SYN beyond is answered with RST, after TIME_WAITs gave way */
-	size_t memory;		  /* [64 MiB] region of all buffers together; reserved, not used, until needed */
+	uint32_t max_connections; /* [4096] in all states; TIME_WAITs give way, then a SYN is answered with RST */
+	size_t memory;		  /* [128 KiB a connection, at least 64 MiB] all buffers; only addresses until needed */
 	uint32_t buffer_max;	  /* [TCP_BUFFER_MAX] per direction, rounded down to chunks, at least one */
 	uint32_t mtu;		  /* [1500] 576..65535; of the link to the guest */
 	bool gso;		  /* frames of many segments go out at once; without it each frame is one segment */
-	uint32_t rto_min_ms;	  /* [200] RFC 6298 says 1 s for paths whose delays are unknown; this one is a link */
+	uint32_t rto_min_ms;	  /* [200] above the measured time; RFC 6298 wants 1 s in all, for unknown paths */
 	uint32_t syn_retries;	  /* [6] also of SYN-ACK: 1 s, doubled each time: gone after about two minutes */
 	uint32_t user_timeout_ms; /* [120,000] no progress for so long; while the window is closed: no answer */
 	uint32_t hold_ms;	  /* [150,000] a SYN not decided for so long times out */
@@ -199,8 +201,8 @@ void tcp_consume(struct tcp_conn *c, size_t n);
 bool tcp_at_end(const struct tcp_conn *c);
 
 /**
- * tcp_reserve() - Space for bytes to the guest, in place. Always followed by tcp_commit() on the same connection, before
- * any other call on the stack, also when nothing was put in.
+ * tcp_reserve() - Space for bytes to the guest, in place. Always followed by tcp_commit() on the same connection,
+ * before any other call on the stack, also when nothing was put in.
  * @want: bytes; it may get less
  * Return: number of pieces; 0: no space, writable() is called when there is some (or nothing may be sent any more).
  */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Timers: a heap of connections by when the first of their timers is due. Most timers are moved later, or stopped, before
- * they fire, so the heap is told only of those that become due earlier; an entry that comes up too early is put back.
+ * Timers: a heap of connections by when the first of their timers is due. Most timers are moved later, or stopped,
+ * before they fire, so the heap is told only of those that become due earlier; an entry that comes up too early is put
+ * back.
  */
 #include "net/tcp/stack.h"
 
@@ -10,7 +11,6 @@
 #define KEEPALIVE_STEP_MS 75000
 #define BACKOFF_LAST 16u
 #define RTO_LAST (60 * NSEC_PER_SEC)
-#define STARVED_CHUNKS 8u
 
 static void heap_set(struct tcp_stack *s, uint32_t at, struct timer_slot slot)
 {
@@ -200,7 +200,7 @@ static void run_heap(struct tcp_stack *s)
 
 static bool may_feed(const struct tcp_stack *s)
 {
-	return !link_alone(&s->starved) && s->pool.free_count >= MIN(STARVED_CHUNKS, s->pool.total);
+	return !link_alone(&s->starved) && s->pool.free_count > 0;
 }
 
 int64_t tcp_next_timeout(const struct tcp_stack *s)
