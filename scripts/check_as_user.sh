@@ -13,7 +13,7 @@ trap 'rm -rf "$top"; [ -z "$group" ] || rmdir "$group"' EXIT
 group=
 mkdir -p "$top/build" "$top/home/.cache/microsandbox/tests" "$top/home/.cache/microsandbox/kernel" "$top/tmp"
 cp -r tests scripts "$top/"
-cp build/msb build/msb-image build/msb-registry "$top/build/"
+cp build/msb build/msb-image build/msb-gateway build/msb-registry "$top/build/"
 kernel=$(kernel/build.sh --path)
 cp -r "$(dirname "$kernel")" "$top/home/.cache/microsandbox/kernel/"
 # mmdebstrap and buildah want subordinate ids, which this user has not: their archives are ours, like the rig's kernel.

@@ -21,6 +21,7 @@ mkdir -p "$home/bin" "$home/lib" "$home/share/man/man1" # man looks in share/man
 put() { cmp -s "$1" "$2" 2>/dev/null || { install -m "$3" "$1" "$2.new"; mv "$2.new" "$2"; echo "installed $2"; }; }
 put build/msb "$home/bin/msb" 755
 put build/msb-image "$home/bin/msb-image" 755
+put build/msb-gateway "$home/bin/msb-gateway" 755
 put build/msb-registry "$home/bin/msb-registry" 755
 for page in build/man/man1/*.1; do put "$page" "$home/share/man/man1/${page##*/}" 644; done
 kernel=$(kernel/build.sh)

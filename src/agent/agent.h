@@ -2,7 +2,7 @@
 /**
  * The agent: PID 1 of every sandbox. Files: main.c (boot, control), root.c, disk_root.c, flat.c, places.c (the root
  * file system), user.c, session.c, launch.c (commands), files.c (copies), stats.c, stop.c (the end),
- * handoff.c (--init).
+ * handoff.c (--init), network.c (its interfaces).
  */
 #ifndef MSB_AGENT_AGENT_H
 #define MSB_AGENT_AGENT_H
@@ -39,6 +39,9 @@ bool fail(struct failure *f, enum msg_failure kind, int sys_errno, const char *f
 
 /** root_build() - Mount the image and its upper, /proc and friends; make it the root directory. */
 bool root_build(struct msg_boot *boot, struct failure *f);
+
+/** network_up() - lo, and eth0 where there is one: address, routes. */
+bool network_up(const struct msg_boot *boot, struct failure *f);
 
 /** place_enter() - Open a path of a root without leaving it, links included. Return: fd, or -1 with errno. */
 int place_enter(int root, const char *path, uint64_t flags);

@@ -5,12 +5,9 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <net/if.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mount.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -163,18 +160,6 @@ static bool make_root(const struct msg_boot *boot, struct failure *f)
 	return ok;
 }
 
-/** lo_up() - The loopback interface. */
-static void lo_up(void)
-{
-	struct ifreq ifr = { .ifr_flags = IFF_UP | IFF_RUNNING };
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "lo");
-	if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &ifr) < 0)
-		dprintf(2, "agent: lo: %s\n", strerror(errno));
-	close(fd);
-}
-
 /** allow_ping() - Every group may open ICMP echo sockets, so that ping needs no privilege. */
 static void allow_ping(void)
 {
@@ -204,7 +189,7 @@ bool root_build(struct msg_boot *boot, struct failure *f)
 		{ "/proc/self/fd/1", "/dev/stdout" },
 		{ "/proc/self/fd/2", "/dev/stderr" },
 	};
-	char hosts[256], hostname[80];
+	char hosts[512], hostname[80], resolv[128];
 	int root;
 
 	if (!make_root(boot, f))
@@ -225,10 +210,16 @@ bool root_build(struct msg_boot *boot, struct failure *f)
 		return fail(f, MSG_FAIL_MOUNT, errno, "mount a tmpfs");
 	snprintf(hostname, sizeof(hostname), "%s\n", boot->hostname);
 	snprintf(hosts, sizeof(hosts),
-		 "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t%s\n", boot->hostname);
+		 "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t%s\n%.64s%s",
+		 boot->hostname, boot->gateway4 ? boot->gateway4 : "",
+		 boot->gateway4 ? "\thost.microsandbox.internal\n" : "");
+	if (boot->gateway4)
+		snprintf(resolv, sizeof(resolv), "nameserver %.64s\n", boot->gateway4);
+	else
+		snprintf(resolv, sizeof(resolv), "# no network in this sandbox\n");
 	provide_file(root, "hostname", hostname);
 	provide_file(root, "hosts", hosts);
-	provide_file(root, "resolv.conf", "# no network in this sandbox\n");
+	provide_file(root, "resolv.conf", resolv);
 	if (sethostname(boot->hostname, strlen(boot->hostname)) < 0)
 		return fail(f, MSG_FAIL_OTHER, errno, "set the host name \"%s\"", boot->hostname);
 	if (fchdir(root) < 0 && chdir("/root") < 0)
@@ -239,9 +230,8 @@ bool root_build(struct msg_boot *boot, struct failure *f)
 	for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++)
 		if (symlink(links[i][0], links[i][1]) < 0 && errno != EEXIST)
 			return fail(f, MSG_FAIL_MOUNT, errno, "%s", links[i][1]);
-	lo_up();
 	allow_ping();
-	return true;
+	return network_up(boot, f);
 }
 
 bool root_on_disk(void)

@@ -18,7 +18,7 @@ static const char *const level_names[] = { "error", "warn", "info", "debug", "tr
 _Static_assert(ARRAY_LEN(level_names) == LOG_LEVEL_COUNT, "a name for each level");
 
 static const char *const module_names[] = { "base",  "cli",   "engine", "sandbox", "monitor", "virtio",
-					    "hypervisor", "image", "confine", "agent" };
+					    "hypervisor", "image", "confine", "agent", "net" };
 _Static_assert(ARRAY_LEN(module_names) == LOG_MODULE_COUNT, "a name for each module");
 
 void log_setup(enum log_level level, int fd, const char *sandbox)

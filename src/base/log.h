@@ -19,6 +19,7 @@ enum log_module {
 	LOG_IMAGE,
 	LOG_CONFINE,
 	LOG_AGENT,
+	LOG_NET,
 	LOG_MODULE_COUNT
 };
 

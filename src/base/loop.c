@@ -18,8 +18,9 @@ struct source {
 	int fd;		/* -1: free slot */
 	bool is_timer;	/* fd is ours */
 	uint32_t generation;
-	loop_fn fn;
+	loop_fn fn;	/* NULL: free */
 	void *arg;
+	int next_free; /* of a free slot */
 };
 
 struct loop {
@@ -31,18 +32,27 @@ struct loop {
 	bool busy;		/* a handler runs, on `runner` */
 	pthread_t runner;
 	uint64_t turn;		/* handlers that ended */
+	int max;
 	int used; /* slots below this were used at least once */
-	struct source sources[LOOP_SOURCES_MAX];
+	int free; /* first of the free slots below that, or -1 */
+	struct source sources[];
 };
 
 struct loop *loop_new(struct error *err)
 {
-	struct loop *loop = calloc(1, sizeof(*loop));
+	return loop_new_sized(LOOP_SOURCES_MAX, err);
+}
+
+struct loop *loop_new_sized(int sources_max, struct error *err)
+{
+	struct loop *loop = calloc(1, sizeof(*loop) + (size_t)sources_max * sizeof(loop->sources[0]));
 
 	if (!loop) {
 		err_set(err, ERR_NO_MEMORY, 0, "event loop: out of memory");
 		return NULL;
 	}
+	loop->max = sources_max;
+	loop->free = -1;
 	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (loop->epoll_fd < 0) {
 		err_set(err, ERR_SYSTEM, errno, "epoll_create1");
@@ -84,12 +94,9 @@ static int add_source(struct loop *loop, int fd, uint32_t events, bool is_timer,
 	struct source *s;
 	int slot;
 
-	for (slot = 0; slot < loop->used && loop->sources[slot].fn; slot++)
-		;
-	if (slot == LOOP_SOURCES_MAX)
-		return err_set(err, ERR_LIMIT, 0, "event loop: more than %d sources", LOOP_SOURCES_MAX);
-	if (slot == loop->used)
-		loop->used++;
+	slot = loop->free >= 0 ? loop->free : loop->used;
+	if (slot == loop->max)
+		return err_set(err, ERR_LIMIT, 0, "event loop: more than %d sources", loop->max);
 	s = &loop->sources[slot];
 	s->fd = fd;
 	s->is_timer = is_timer;
@@ -101,6 +108,10 @@ static int add_source(struct loop *loop, int fd, uint32_t events, bool is_timer,
 		s->fn = NULL;
 		return err_set(err, ERR_SYSTEM, errno, "event loop: watch descriptor %d", fd);
 	}
+	if (slot == loop->used)
+		loop->used++;
+	else
+		loop->free = s->next_free;
 	return slot;
 }
 
@@ -141,6 +152,8 @@ void loop_remove(struct loop *loop, int *source)
 	s->fd = -1;
 	s->fn = NULL;
 	s->generation++;
+	s->next_free = loop->free;
+	loop->free = *source;
 	*source = -1;
 	pthread_mutex_unlock(&loop->lock);
 }

@@ -22,8 +22,10 @@ struct loop;
 /** Called with the epoll events (EPOLLIN...) of the source. For timers events is EPOLLIN. */
 typedef void (*loop_fn)(void *arg, uint32_t events);
 
-/** loop_new() - Return: owned loop, or NULL. */
+/** loop_new() - For LOOP_SOURCES_MAX sources. Return: owned loop, or NULL. */
 struct loop *loop_new(struct error *err);
+/** loop_new_sized() - For another number of sources. */
+struct loop *loop_new_sized(int sources_max, struct error *err);
 void loop_free(struct loop *loop);
 
 /**

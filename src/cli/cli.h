@@ -99,6 +99,11 @@ int confirm(bool yes, const char *command, const char *what);
 size_t doctor_fixes(const struct engine_paths *paths);
 /** doctor_fix() - Do it. Return: exit status. */
 int doctor_fix(const struct engine_paths *paths);
+/** print_json_value() - And free it. */
+struct json_t;
+void print_json_value(struct json_t *value);
+/** print_network() - How a sandbox's network is configured, in words. */
+void print_network(const struct net_spec *n);
 /** print_json_string() - Quoted and escaped. */
 void print_json_string(const char *s);
 
@@ -123,6 +128,7 @@ int command_cp(int argc, char **argv);
 int command_ls(int argc, char **argv);
 int command_ps(int argc, char **argv);
 int command_inspect(int argc, char **argv);
+int command_net_explain(int argc, char **argv);
 int command_metrics(int argc, char **argv);
 int command_logs(int argc, char **argv);
 int command_load(int argc, char **argv);

@@ -31,6 +31,7 @@ static const struct placeholder {
 	{ .name = "DIR|TAR", .files = true },
 	{ .name = "SRC", .list = { "ls" }, .files = true },
 	{ .name = "DST", .list = { "ls" }, .files = true },
+	{ .name = "GROUPS", .words = "public|private|host|all|none" },
 	{ .name = "SPEC", .if_path = true },
 	{ .name = "SRC:DST", .files = true },
 };

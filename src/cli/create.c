@@ -5,12 +5,11 @@
 #include "base/fd.h"
 #include "cli/creation.h"
 #include "cli/interactive.h"
-#include "cli/root_disk.h"
 
 static const struct option_row rows[] = { CREATION_ROWS };
 
 static const struct command help = { "create", "Make a sandbox that stays, and boot it in the background.",
-				     "[OPTIONS] IMAGE", root_disk_details };
+				     "[OPTIONS] IMAGE", creation_details };
 
 /** check_words() - One image, no command. */
 static int check_words(const struct parsed *p, struct error *err)

@@ -9,7 +9,6 @@
 
 #include "base/fd.h"
 #include "base/num.h"
-#include "cli/root_disk.h"
 #include "cli/units.h"
 #include "image/store.h"
 
@@ -17,6 +16,19 @@
 #define SCRIPT_MAX (1u << 20)
 
 struct creation creation;
+
+const char creation_details[] = ROOT_DISK_DETAILS
+	"\n"
+	"Rules of the network (--net-rule), several with commas; the first that matches decides:\n"
+	"  allow|deny[:DIRECTION]@TARGET[:PROTOCOL[:PORTS]]\n"
+	"  DIRECTION   egress (from the guest), ingress (to published ports) or any (egress)\n"
+	"  TARGET      any, dns (the gateway's), 10.0.0.0/8, 1.2.3.4, [2001:db8::]/32, example.com,\n"
+	"              domain=intranet, suffix=example.com (and all names below it), or a group of addresses:\n"
+	"              public, private, host, meta (of cloud providers), loopback, link-local, multicast\n"
+	"  PROTOCOL    any, tcp, udp, icmpv4 or icmpv6 (any)\n"
+	"  PORTS       80, 8000-8999 or any (any)\n"
+	"With rules alone nothing else is allowed, DNS neither: a rule on a name lets that name be asked for.\n"
+	"msb net explain NAME HOST[:PORT] says what a sandbox's rules make of a connection.\n";
 
 /** add_env() - One more entry. @option: where it came from. */
 static int add_env(struct string_list *env, const char *option, const char *entry, struct error *err)
@@ -331,11 +343,12 @@ int creation_spec(const char *image, struct run_spec *spec, struct create_option
 {
 	static struct msg_rlimit limits[MSG_RLIMITS_MAX];
 	static struct msg_mount mounts[MSG_MOUNTS_MAX];
+	static struct net_spec network;
 	static struct string_list env;
 	const struct creation *c = &creation;
 
 	if (choose_root(image, &spec->root_disk, err) < 0 || choose(&spec->hypervisor, err) < 0 ||
-	    check_values(err) < 0) {
+	    check_values(err) < 0 || creation_network(&network, err) < 0) {
 		err->code = ERR_USAGE; /* the command line alone shows it */
 		return -(int)err->code;
 	}
@@ -398,6 +411,7 @@ int creation_spec(const char *image, struct run_spec *spec, struct create_option
 	spec->init_arg_count = c->init_args.count;
 	spec->init_env = c->init_env.item;
 	spec->init_env_count = c->init_env.count;
+	spec->net = &network;
 	spec->restricted = c->security && strcmp(c->security, "restricted") == 0;
 	spec->max_duration_s = c->max_duration;
 	spec->idle_timeout_s = c->idle_timeout;
@@ -437,6 +451,7 @@ const char *creation_given(void)
 		{ "--rm-path", c->removes.count },
 		{ "--rlimit", c->rlimits.count },
 		{ "--security", c->security },
+		{ "--deployment-profile", c->deployment },
 		{ "--init", c->init },
 		{ "--root-disk", c->root_disk || c->upper_size },
 	};
@@ -444,7 +459,7 @@ const char *creation_given(void)
 	for (size_t i = 0; i < ARRAY_LEN(all); i++)
 		if (all[i].given)
 			return all[i].option;
-	return NULL;
+	return creation_network_given();
 }
 
 int failed_status(const struct error *err)

@@ -4,6 +4,7 @@
 #define MSB_CLI_CREATION_H
 
 #include "cli/cli.h"
+#include "cli/root_disk.h"
 #include "cli/units.h"
 #include "config/settings.h"
 #include "engine/lifecycle.h"
@@ -17,6 +18,12 @@ struct creation {
 	const char *workdir, *user, *hostname, *shell, *entrypoint, *hypervisor, *pull, *root_disk, *security, *init,
 		*replace_timeout;
 	bool quiet, insecure, replace;
+	/* The network; see cli/network.c. */
+	struct string_list ports, net_rules, block_domains, block_suffixes, nameservers;
+	const char *deployment, *net, *net_default, *net_egress, *net_ingress, *net_pcap;
+	const char *rates[RATE_DIRECTIONS][RATE_KINDS], *bursts[RATE_DIRECTIONS][RATE_KINDS];
+	uint64_t net_mtu, max_connections, dns_timeout_ms;
+	bool no_network, no_net, net_strict, no_rebind_protection;
 };
 extern struct creation creation;
 
@@ -83,10 +90,63 @@ extern struct creation creation;
 	  OPTION_STRING, &creation.hypervisor, 0, 0 }, \
 	{ 'q', "quiet", NULL, "no notes", OPTION_FLAG, &creation.quiet, 0, 0 }, \
 	{ 'v', "volume", "SPEC", NULL, OPTION_LATER, NULL, 0, 0 }, \
-	{ 'p', "port", "SPEC", NULL, OPTION_LATER, NULL, 0, 0 }, \
 	{ 0, "secret", "SPEC", NULL, OPTION_LATER, NULL, 0, 0 }, \
-	{ 0, "no-network", NULL, NULL, OPTION_LATER, NULL, 0, 0 }, \
-	{ 0, "max-connections", "N", NULL, OPTION_LATER, NULL, 0, 0 }
+	{ 'p', "port", "[BIND:]HOST:GUEST[/PROTO]", "publish a guest's port on the host; BIND: 127.0.0.1, PROTO: tcp", \
+	  OPTION_LIST, &creation.ports, 0, 0 }, \
+	{ 0, "no-network", NULL, "no network card in the machine", OPTION_FLAG, &creation.no_network, 0, 0 }, \
+	{ 0, "net", "GROUPS", "what may be reached: public,private,host or all or none (public)", \
+	  OPTION_STRING, &creation.net, 0, 0 }, \
+	{ 0, "no-net", NULL, "nothing may be reached, nor reach the guest, but by --net-rule", \
+	  OPTION_FLAG, &creation.no_net, 0, 0 }, \
+	{ 0, "net-rule", "RULE", "what else may, or may not, be reached; see below", \
+	  OPTION_LIST, &creation.net_rules, 0, 0 }, \
+	{ 0, "net-default", "allow|deny", "where no rule matches, both ways", \
+	  OPTION_STRING, &creation.net_default, 0, 0 }, \
+	{ 0, "net-default-egress", "allow|deny", "the same, from the guest (deny)", \
+	  OPTION_STRING, &creation.net_egress, 0, 0 }, \
+	{ 0, "net-default-ingress", "allow|deny", "the same, to published ports (allow)", \
+	  OPTION_STRING, &creation.net_ingress, 0, 0 }, \
+	{ 0, "net-strict", NULL, "a name is allowed only where the connection itself says it", \
+	  OPTION_FLAG, &creation.net_strict, 0, 0 }, \
+	{ 0, "net-mtu", "BYTES", "largest packet, 1280 to 65520 (1500)", \
+	  OPTION_NUMBER, &creation.net_mtu, NET_MTU_MIN, NET_MTU_MAX }, \
+	{ 0, "net-pcap", "FILE", "record all packets in a file (pcapng)", OPTION_STRING, &creation.net_pcap, 0, 0 }, \
+	{ 0, "max-connections", "N", "TCP connections at a time, up to 4096 (256)", \
+	  OPTION_NUMBER, &creation.max_connections, 1, NET_CONNECTIONS_MAX }, \
+	{ 0, "dns-nameserver", "SERVER", "ask this one, not the host's: IP[:PORT], [IPV6]:PORT, HOST[:PORT]", \
+	  OPTION_LIST, &creation.nameservers, 0, 0 }, \
+	{ 0, "dns-query-timeout-ms", "MS", "how long to wait for each (5000)", \
+	  OPTION_NUMBER, &creation.dns_timeout_ms, 1, NET_DNS_TIMEOUT_MS_MAX }, \
+	{ 0, "dns-block-domain", "NAME", "this name does not exist for the guest", \
+	  OPTION_LIST, &creation.block_domains, 0, 0 }, \
+	{ 0, "dns-block-suffix", "NAME", "neither this name nor any below it", \
+	  OPTION_LIST, &creation.block_suffixes, 0, 0 }, \
+	{ 0, "no-dns-rebind-protection", NULL, "names may lead to private addresses", \
+	  OPTION_FLAG, &creation.no_rebind_protection, 0, 0 }, \
+	{ 0, "deployment-profile", "single-tenant|multi-tenant", \
+	  "multi-tenant: public addresses only (single-tenant)", OPTION_STRING, &creation.deployment, 0, 0 }, \
+	{ 0, "proxy", "URL", NULL, OPTION_LATER, NULL, 0, 0 }, \
+	{ 0, "socks4-user-id", "ID", NULL, OPTION_LATER, NULL, 0, 0 }, \
+	{ 0, "socks5-username", "NAME", NULL, OPTION_LATER, NULL, 0, 0 }, \
+	{ 0, "socks5-password-env", "KEY", NULL, OPTION_LATER, NULL, 0, 0 }, \
+	{ 0, "net-ipv4-pool", "CIDR", NULL, OPTION_LATER, NULL, 0, 0 }, \
+	{ 0, "net-ipv6-pool", "CIDR", NULL, OPTION_LATER, NULL, 0, 0 }, \
+	{ 0, "net-egress-bandwidth", "BYTES[/TIME]", "from the guest: bytes in a second, or in TIME (10M, 1G/1m)", \
+	  OPTION_STRING, &creation.rates[RATE_EGRESS][RATE_BYTES], 0, 0 }, \
+	{ 0, "net-egress-bandwidth-burst", "BYTES", "once, so much more", \
+	  OPTION_STRING, &creation.bursts[RATE_EGRESS][RATE_BYTES], 0, 0 }, \
+	{ 0, "net-egress-ops", "N[/TIME]", "the same in packets", \
+	  OPTION_STRING, &creation.rates[RATE_EGRESS][RATE_PACKETS], 0, 0 }, \
+	{ 0, "net-egress-ops-burst", "N", "once, so much more", \
+	  OPTION_STRING, &creation.bursts[RATE_EGRESS][RATE_PACKETS], 0, 0 }, \
+	{ 0, "net-ingress-bandwidth", "BYTES[/TIME]", "to the guest: bytes in a second, or in TIME (10M, 1G/1m)", \
+	  OPTION_STRING, &creation.rates[RATE_INGRESS][RATE_BYTES], 0, 0 }, \
+	{ 0, "net-ingress-bandwidth-burst", "BYTES", "once, so much more", \
+	  OPTION_STRING, &creation.bursts[RATE_INGRESS][RATE_BYTES], 0, 0 }, \
+	{ 0, "net-ingress-ops", "N[/TIME]", "the same in packets", \
+	  OPTION_STRING, &creation.rates[RATE_INGRESS][RATE_PACKETS], 0, 0 }, \
+	{ 0, "net-ingress-ops-burst", "N", "once, so much more", \
+	  OPTION_STRING, &creation.bursts[RATE_INGRESS][RATE_PACKETS], 0, 0 }
 
 /* clang-format on */
 
@@ -102,6 +162,12 @@ int creation_spec(const char *image, struct run_spec *spec, struct create_option
 int creation_defaults(const char *home, struct run_spec *spec, struct error *err);
 /** machine_settings() - For every command that starts a machine: config.json, read once. @out: may be NULL; kept */
 int machine_settings(const char *home, const struct settings **out, struct error *err);
+/** creation_network() - What was typed of the network. ERR_USAGE; @out is for the life of the process. */
+int creation_network(struct net_spec *out, struct error *err);
+/** creation_network_given() - The first option of the network that was given; NULL: none. */
+const char *creation_network_given(void);
+/** creation_details - The forms of --root-disk and --net-rule, for help. */
+extern const char creation_details[];
 /** creation_is_plain() - Was nothing asked for that only a persistent sandbox can do? */
 bool creation_is_plain(void);
 /** creation_given() - The first option that says what a sandbox is like, for a warning; NULL: none was given. */

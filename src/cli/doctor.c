@@ -137,6 +137,11 @@ int command_doctor(int argc, char **argv)
 	else
 		row("✗", "msb-image", "not beside msb", "copy it next to msb");
 	ok &= paths.helper[0] != '\0';
+	if (paths.gateway[0])
+		row("✓", "msb-gateway", paths.gateway, NULL);
+	else
+		row("✗", "msb-gateway", "not beside msb: no network in sandboxes", "copy it next to msb");
+	ok &= paths.gateway[0] != '\0';
 	if (access("/usr/sbin/mke2fs", X_OK) == 0 || access("/sbin/mke2fs", X_OK) == 0)
 		row("✓", "mke2fs", "writable disks are ext4 files", NULL);
 	else

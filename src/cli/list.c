@@ -11,6 +11,7 @@
 #include "cli/cli.h"
 #include "cli/table.h"
 #include "engine/lifecycle.h"
+#include "engine/net_json.h"
 
 static struct {
 	struct string_list labels;
@@ -77,8 +78,7 @@ static void cut(char *text, size_t max)
 	snprintf(text, 4, "…");
 }
 
-/** print_json() - And free it. */
-static void print_json(json_t *value)
+void print_json_value(json_t *value)
 {
 	json_dumpf(value, stdout, JSON_INDENT(2));
 	printf("\n");
@@ -153,7 +153,7 @@ int command_ls(int argc, char **argv)
 	}
 	sandbox_records_free(list, count);
 	if (o.format && !o.quiet)
-		print_json(json);
+		print_json_value(json);
 	else if (!o.quiet && shown)
 		table_print(&table);
 	else if (!o.quiet)
@@ -174,31 +174,49 @@ static void command_text(const struct run_spec *s, char to[CELL_MAX])
 	cut(to, 40);
 }
 
+/** ports_text() - As ps shows them: "127.0.0.1:8080->80/tcp,..."; "-" for none. */
+static void ports_text(const struct net_spec *n, char to[CELL_MAX])
+{
+	char port[NET_PORT_TEXT_MAX];
+	size_t used = 0;
+
+	snprintf(to, CELL_MAX, "-");
+	for (size_t i = 0; i < n->port_count && used < CELL_MAX; i++)
+		used += (size_t)snprintf(to + used, CELL_MAX - used, "%s%s", i ? "," : "",
+					 net_port_format(&n->ports[i], port));
+	cut(to, 32);
+}
+
 /** ps_json() - One sandbox. */
 static json_t *ps_json(const struct sandbox_record *r, const struct run_spec *s)
 {
-	json_t *words = s->command_count ? json_array() : json_null();
+	json_t *words = s->command_count ? json_array() : json_null(), *ports = json_array();
+	char port[NET_PORT_TEXT_MAX];
 
+	for (size_t i = 0; i < s->net->port_count; i++)
+		json_array_append_new(ports, json_string(net_port_format(&s->net->ports[i], port)));
 	for (size_t i = 0; i < s->command_count; i++)
 		json_array_append_new(words, json_string(s->command[i]));
-	return json_pack("{s:s,s:s,s:s,s:o,s:i,s:i,s:I,s:I,s:n,s:[]}", "name", r->name, "status",
+	return json_pack("{s:s,s:s,s:s,s:o,s:i,s:i,s:I,s:I,s:n,s:o}", "name", r->name, "status",
 			 state_word(r->state, true), "image", r->image, "command", words, "cpus", (int)s->cpus,
 			 "max_cpus", (int)s->cpus, "memory_mib", (json_int_t)s->memory_mib, "max_memory_mib",
-			 (json_int_t)s->memory_mib, "thp", "ports");
+			 (json_int_t)s->memory_mib, "thp", "ports", ports);
 }
 
 /** ps_row() - One sandbox. */
 static void ps_row(struct table *t, const struct sandbox_record *r, const struct run_spec *s)
 {
-	char image[CELL_MAX], command[CELL_MAX], cpus[24], memory[24];
+	char image[CELL_MAX], command[CELL_MAX], cpus[24], memory[24], ports[CELL_MAX];
 
 	snprintf(image, sizeof(image), "%s", r->image);
 	cut(image, 36);
 	command_text(s, command);
+	ports_text(s->net, ports);
 	snprintf(cpus, sizeof(cpus), "%u", s->cpus);
 	snprintf(memory, sizeof(memory), s->memory_mib % 1024 ? "%lluM" : "%lluG",
 		 (unsigned long long)(s->memory_mib % 1024 ? s->memory_mib : s->memory_mib / 1024));
-	table_row(t, (const char *const[]){ r->name, image, command, cpus, memory, state_word(r->state, false), "-" });
+	table_row(t,
+		  (const char *const[]){ r->name, image, command, cpus, memory, state_word(r->state, false), ports });
 }
 
 /** compare_names() - ps is sorted by name. */
@@ -267,7 +285,7 @@ int command_ps(int argc, char **argv)
 		return command_failed(&err);
 	}
 	if (o.format && !o.quiet)
-		print_json(name ? json_incref(json_array_get(json, 0)) : json);
+		print_json_value(name ? json_incref(json_array_get(json, 0)) : json);
 	else if (!o.quiet && shown)
 		table_print(&table);
 	else if (!o.quiet)
@@ -316,6 +334,7 @@ static void inspect_text(const struct sandbox_record *r, const struct run_spec *
 		printf("%-16s%llu s\n", "Max duration:", (unsigned long long)s->max_duration_s);
 	if (s->idle_timeout_s)
 		printf("%-16s%llu s\n", "Idle timeout:", (unsigned long long)s->idle_timeout_s);
+	print_network(s->net);
 	inspect_list("Environment", s->env, s->env_count);
 	inspect_list("Labels", s->labels, s->label_count);
 	if (s->tmpfs_count)
@@ -325,16 +344,17 @@ static void inspect_text(const struct sandbox_record *r, const struct run_spec *
 }
 
 /** inspect_json() - For programs. */
-static void inspect_json(const struct sandbox_record *r)
+static void inspect_json(const struct sandbox_record *r, const struct run_spec *s)
 {
 	json_t *file = json_loads(r->config, 0, NULL), *config = json_object_get(file, "config");
 
 	json_object_set(config, "image", json_object_get(file, "image"));
 	json_object_set(config, "digest", json_object_get(file, "digest"));
-	print_json(json_pack("{s:s,s:s,s:s,s:O,s:o,s:o,s:o?,s:[]}", "name", r->name, "status",
-			     state_word(r->state, true), "reason", r->reason, "config", config, "created_at",
-			     json_time(r->created_ns), "updated_at", json_time(r->updated_ns), "active_config",
-			     state_is_live(r->state) ? json_incref(config) : NULL, "pending_changes"));
+	json_object_set_new(config, "network", net_json_encode(s->net)); /* of an older file: what it means now */
+	print_json_value(json_pack("{s:s,s:s,s:s,s:O,s:o,s:o,s:o?,s:[]}", "name", r->name, "status",
+				   state_word(r->state, true), "reason", r->reason, "config", config, "created_at",
+				   json_time(r->created_ns), "updated_at", json_time(r->updated_ns), "active_config",
+				   state_is_live(r->state) ? json_incref(config) : NULL, "pending_changes"));
 	json_decref(file);
 }
 
@@ -367,7 +387,7 @@ int command_inspect(int argc, char **argv)
 		return command_failed(&err);
 	}
 	if (o.format)
-		inspect_json(&r);
+		inspect_json(&r, engine_spec_of(j));
 	else
 		inspect_text(&r, engine_spec_of(j));
 	engine_spec_free(j);

@@ -37,6 +37,7 @@ static const struct entry {
 	{ "ls", "list sandboxes", SANDBOXES, command_ls },
 	{ "ps", "show running sandboxes", SANDBOXES, command_ps },
 	{ "inspect", "show how a sandbox is configured", SANDBOXES, command_inspect },
+	{ "net explain", "say which rule decides on a connection", SANDBOXES, command_net_explain },
 	{ "metrics", "show what sandboxes use", SANDBOXES, command_metrics },
 	{ "logs", "show what its commands wrote", SANDBOXES, command_logs },
 	{ "modify", "change how a sandbox is configured", SANDBOXES, command_modify },

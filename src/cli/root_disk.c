@@ -122,11 +122,3 @@ int root_disk_parse(const char *text, struct root_disk *out, struct error *err)
 	free(copy);
 	return rc;
 }
-
-const char root_disk_details[] =
-	"What the sandbox writes to (--root-disk), above IMAGE and gone at its end unless it is a raw FILE:\n"
-	"  SIZE                          a disk of this size (4G)\n"
-	"  tmpfs[:SIZE]                  memory of the guest (half of it)\n"
-	"  flat[:SIZE][,clone=KIND]      one disk with a copy of IMAGE on it; KIND: auto, copy, reflink\n"
-	"  ./FILE[:format=raw|qcow2]     an ext4 disk of yours; raw is written in place, qcow2 never\n"
-	"IMAGE can be a disk image too, ./FILE.raw (written in place) or ./FILE.qcow2 (never written).\n";

@@ -8,7 +8,6 @@
 #include "base/fd.h"
 #include "cli/creation.h"
 #include "cli/interactive.h"
-#include "cli/root_disk.h"
 #include "cli/units.h"
 
 static struct {
@@ -30,7 +29,7 @@ static const struct option_row rows[] = {
 };
 
 static const struct command help = { "run", "Run a command in a virtual machine made from an image.",
-				     "[OPTIONS] IMAGE [-- COMMAND...]", root_disk_details };
+				     "[OPTIONS] IMAGE [-- COMMAND...]", creation_details };
 
 /** check_words() - Exactly one image, the command behind --. */
 static int check_words(const struct parsed *p, struct error *err)

@@ -23,6 +23,7 @@
 static const char *const programs[][2] = {
 	{ "bin", "msb" },
 	{ "bin", "msb-image" },
+	{ "bin", "msb-gateway" },
 	{ "bin", "msb-registry" },
 	{ "lib", "libkrunfw-*.vmlinux" },
 	{ "share/man/man1", "msb.1" },

@@ -63,9 +63,10 @@ int confine_die_with(int lifeline, struct error *err);
 int confine_drop_privileges(struct error *err);
 
 enum confine_deny {
-	CONFINE_DENY_OPEN = 1u << 0, /* also no open, creat, rename, unlink, chmod... by path */
-	CONFINE_DENY_FORK = 1u << 1, /* also no new processes (threads stay allowed) */
+	CONFINE_DENY_OPEN = 1u << 0,	/* also no open, creat, rename, unlink, chmod... by path */
+	CONFINE_DENY_FORK = 1u << 1,	/* also no new processes (threads stay allowed) */
 	CONFINE_ALLOW_CLIENT = 1u << 2, /* but: TCP and UDP sockets can be made and connected (not bound) */
+	CONFINE_ALLOW_ACCEPT = 1u << 3, /* but: connections to inherited sockets can be accepted */
 };
 
 /**
@@ -80,8 +81,17 @@ int confine_deny_dangerous(unsigned int extra, struct error *err);
  * confine_filter_program() - The same for a program about to be executed, which may also open files (Landlock and the
  * empty root see to those): no sockets, processes or namespaces, and it keeps its parent-death signal. execve() stays
  * possible, as this process needs it; the program's own filter may take it away.
+ * @broker: NULL; or takes an owned descriptor, for the parent to answer connect() with confine_answer_connect(): then
+ * unix stream sockets can be made, too. Nothing can be connected to but what the parent gives.
  */
-int confine_filter_program(struct error *err);
+int confine_filter_program(int *broker, struct error *err);
+
+/**
+ * confine_answer_connect() - In the parent: wait until the program connects a socket, wherever to, and put this one in
+ * its place. Later ones fail.
+ * @broker: taken  @sock: borrowed, connected  @gone: readable when the program has ended
+ */
+int confine_answer_connect(int broker, int sock, int gone, struct error *err);
 
 /**
  * confine_landlock_none() - This thread and what it starts reach no file by path, no TCP port, no abstract socket.
@@ -97,6 +107,8 @@ int confine_landlock_program(const int *readable, size_t count, struct error *er
  * read, and TCP ports be connected to.
  */
 int confine_landlock_client(struct error *err);
+/** confine_landlock_connect() - As confine_landlock_none(), but TCP ports can be connected to. */
+int confine_landlock_connect(struct error *err);
 /** confine_have_landlock() - Does this kernel have it? */
 bool confine_have_landlock(void);
 

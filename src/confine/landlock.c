@@ -102,6 +102,16 @@ int confine_landlock_none(struct error *err)
 	return enforce(ruleset, abi, err);
 }
 
+int confine_landlock_connect(struct error *err)
+{
+	int abi;
+	_cleanup_fd_ int ruleset = make_ruleset(true, NET_BIND, &abi, err);
+
+	if (ruleset < 0)
+		return ruleset == -1 ? 0 : -(int)err->code;
+	return enforce(ruleset, abi, err);
+}
+
 /** allow() - Read (and run) what fd names. Anonymous files (memfd) need no rule and take none. */
 static int allow(int ruleset, int fd, uint64_t rights, struct error *err)
 {

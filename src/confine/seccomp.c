@@ -3,12 +3,15 @@
  * Theory of operation. One straight classic-BPF program, made here: another architecture's or x32's calls kill the
  * process; each denied number is one comparison that returns EPERM; clone() is allowed without namespace flags, and
  * clone3, whose flags lie in memory where a filter cannot look, is "not implemented", after which the C library uses
- * clone(). prctl() is allowed but for the parent-death signal, which a confined process keeps.
+ * clone(). prctl() is allowed but for the parent-death signal, which a confined process keeps. A program that knows no
+ * other way to get at a socket than connect() may call it: the kernel hands the call to the parent, which answers one.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -18,19 +21,20 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/fd.h"
 #include "base/macros.h"
 #include "confine/confine.h"
 
 #define FILTER_MAX 512
 #define X32_BIT 0x40000000u
 #define SOCK_TYPE_MASK 0xf /* the rest of a type are flags */
-#define NAMESPACE_FLAGS                                                                                                \
+#define NAMESPACE_FLAGS \
 	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET)
 #define SYS_FROM_451 451 /* cachestat and whatever is newer than this list */
 
 static const unsigned short denied[] = {
 	/* sockets: inherited ones are used with sendmsg and recvmsg */
-	SYS_bind, SYS_listen, SYS_accept, SYS_accept4,
+	SYS_bind, SYS_listen,
 	/* other programs, other processes */
 	SYS_ptrace, SYS_process_vm_readv, SYS_process_vm_writev, SYS_kcmp, SYS_pidfd_getfd,
 	SYS_process_madvise, SYS_process_mrelease, SYS_setpriority, SYS_move_pages, SYS_migrate_pages,
@@ -51,6 +55,7 @@ static const unsigned short denied[] = {
 };
 
 static const unsigned short denied_sockets[] = { SYS_socket, SYS_socketpair, SYS_connect };
+static const unsigned short denied_accept[] = { SYS_accept, SYS_accept4 };
 static const unsigned short denied_exec[] = { SYS_execve, SYS_execveat };
 
 static const unsigned short denied_open[] = {
@@ -122,8 +127,25 @@ static void emit_client(struct filter *f)
 	emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
 }
 
-/** build() - The whole program. @exec: other programs may be started. */
-static void build(struct filter *f, unsigned int extra, bool exec)
+/** emit_brokered() - Unix stream sockets, which the parent connects. */
+static void emit_brokered(struct filter *f)
+{
+	const unsigned int arg0 = offsetof(struct seccomp_data, args[0]), arg1 = offsetof(struct seccomp_data, args[1]);
+
+	emit_if(f, BPF_JEQ, SYS_socket, 7);
+	emit_stmt(f, BPF_LD | BPF_W | BPF_ABS, arg0);
+	emit_if(f, BPF_JEQ, AF_UNIX, 4);
+	emit_stmt(f, BPF_LD | BPF_W | BPF_ABS, arg1);
+	emit_stmt(f, BPF_ALU | BPF_AND | BPF_K, SOCK_TYPE_MASK);
+	emit_if(f, BPF_JEQ, SOCK_STREAM, 1);
+	emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
+	emit_if(f, BPF_JEQ, SYS_connect, 1);
+	emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF);
+}
+
+/** build() - The whole program. @exec: other programs may be started. @brokered: see emit_brokered() */
+static void build(struct filter *f, unsigned int extra, bool exec, bool brokered)
 {
 	const unsigned int nr = offsetof(struct seccomp_data, nr), arg0 = offsetof(struct seccomp_data, args[0]);
 	const unsigned int arg1 = offsetof(struct seccomp_data, args[1]);
@@ -141,8 +163,12 @@ static void build(struct filter *f, unsigned int extra, bool exec)
 	emit_deny(f, denied, ARRAY_LEN(denied));
 	if (extra & CONFINE_ALLOW_CLIENT)
 		emit_client(f);
-	else
+	if (brokered)
+		emit_brokered(f);
+	if (!(extra & CONFINE_ALLOW_CLIENT))
 		emit_deny(f, denied_sockets, ARRAY_LEN(denied_sockets));
+	if (!(extra & CONFINE_ALLOW_ACCEPT))
+		emit_deny(f, denied_accept, ARRAY_LEN(denied_accept));
 	if (!exec)
 		emit_deny(f, denied_exec, ARRAY_LEN(denied_exec));
 	if (extra & CONFINE_DENY_OPEN)
@@ -177,33 +203,62 @@ static void build(struct filter *f, unsigned int extra, bool exec)
 	emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
 }
 
-/** install() - The filter, on all threads. */
-static int install(unsigned int extra, bool exec, struct error *err)
+/** install() - The filter, on all threads; with a broker, on the only one. */
+static int install(unsigned int extra, bool exec, int *broker, struct error *err)
 {
 	struct filter f = { .count = 0 };
 	struct sock_fprog program;
 	long rc;
 
-	build(&f, extra, exec);
+	build(&f, extra, exec, broker);
 	if (f.failed)
 		return err_set(err, ERR_INTERNAL, 0, "confine: the filter does not fit");
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return err_set(err, ERR_SYSTEM, errno, "confine: no_new_privs");
 	program = (struct sock_fprog){ .len = (unsigned short)f.count, .filter = f.code };
-	rc = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program);
+	rc = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
+		     broker ? SECCOMP_FILTER_FLAG_NEW_LISTENER : SECCOMP_FILTER_FLAG_TSYNC, &program);
 	if (rc < 0)
 		return err_set(err, ERR_SYSTEM, errno, "confine: system call filter");
-	if (rc > 0)
+	if (broker)
+		*broker = (int)rc;
+	else if (rc > 0)
 		return err_set(err, ERR_SYSTEM, 0, "confine: thread %ld could not be filtered", rc);
 	return 0;
 }
 
 int confine_deny_dangerous(unsigned int extra, struct error *err)
 {
-	return install(extra, false, err);
+	return install(extra, false, NULL, err);
 }
 
-int confine_filter_program(struct error *err)
+int confine_filter_program(int *broker, struct error *err)
 {
-	return install(CONFINE_DENY_FORK, true, err);
+	int rc = install(CONFINE_DENY_FORK, true, broker, err);
+
+	/* The kernel grants one of them; a container may have one of its own. */
+	if (rc < 0 && broker)
+		err_hint(err, "QEMU needs this for its network card: KVM or --no-network do not");
+	return rc;
+}
+
+int confine_answer_connect(int broker, int sock, int gone, struct error *err)
+{
+	_cleanup_fd_ int owned = broker;
+	struct pollfd p[2] = { { .fd = broker, .events = POLLIN }, { .fd = gone, .events = POLLIN } };
+	struct seccomp_notif call = { .id = 0 };
+	struct seccomp_notif_addfd put = { .flags = SECCOMP_ADDFD_FLAG_SETFD, .newfd_flags = O_CLOEXEC };
+	struct seccomp_notif_resp answer = { .val = 0 };
+
+	while (poll(p, 2, -1) < 0)
+		if (errno != EINTR)
+			return err_set(err, ERR_SYSTEM, errno, "confine: wait for a connection");
+	if (!(p[0].revents & POLLIN) || ioctl(owned, SECCOMP_IOCTL_NOTIF_RECV, &call) < 0)
+		return err_set(err, ERR_CLOSED, 0, "confine: the program ended before it connected");
+	put.id = answer.id = call.id;
+	put.srcfd = (uint32_t)sock;
+	put.newfd = (uint32_t)call.data.args[0];
+	if (ioctl(owned, SECCOMP_IOCTL_NOTIF_ADDFD, &put) < 0 || ioctl(owned, SECCOMP_IOCTL_NOTIF_SEND, &answer) < 0)
+		return err_set(err, ERR_SYSTEM, errno, "confine: answer a connection");
+	return 0;
 }

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "net/spec.h"
 #include "proto/message.h"
 #include "state/identity.h"
 
@@ -39,6 +40,7 @@ struct engine_paths {
 	char qemu[1024];     /* MSB_QEMU_PATH, else qemu-system-x86_64 on PATH; "" when none */
 	char helper[1024];   /* msb-image beside the msb program (symlinks resolved), "" when missing */
 	char registry[1024]; /* msb-registry, likewise */
+	char gateway[1024];  /* msb-gateway, likewise */
 };
 
 /** engine_use_agent() - The agent's initramfs (linked into the program). Once, at start; borrowed for ever. */
@@ -117,6 +119,7 @@ struct run_spec {
 	const char *const *init_args, *const *init_env;
 	size_t init_arg_count, init_env_count;
 	bool restricted;			 /* --security restricted */
+	const struct net_spec *net;		 /* NULL: net_spec_default(); never so of sandbox.json */
 	uint64_t max_duration_s, idle_timeout_s; /* 0: no limit */
 	const struct run_place *place;		 /* NULL: ephemeral */
 };

@@ -15,7 +15,8 @@
 static _Noreturn void supervise(struct run_plan *plan, int client_fd, int session_fd)
 {
 	struct monitor_config *m = &plan->spec.machine;
-	static int keep[DISK_EXTENTS_MAX + 2 * MONITOR_DISKS_MAX + 16];
+	const struct sandbox_network *net = &plan->spec.network;
+	static int keep[DISK_EXTENTS_MAX + 2 * MONITOR_DISKS_MAX + SANDBOX_GIVEN_MAX + 20];
 	size_t n = 0;
 	int null = open("/dev/null", O_RDWR);
 
@@ -41,6 +42,11 @@ static _Noreturn void supervise(struct run_plan *plan, int client_fd, int sessio
 			keep[n++] = m->disks[i].extents[j].fd;
 		keep[n++] = m->disks[i].cow ? m->disks[i].cow->fd : -1;
 	}
+	keep[n++] = m->net_fd;
+	keep[n++] = net->program_fd;
+	keep[n++] = net->config_fd;
+	for (size_t i = 0; i < net->given_count; i++)
+		keep[n++] = net->given[i].fd;
 	fd_close_except(keep, n);
 	_exit(supervisor_main(&plan->spec, client_fd, session_fd));
 }

@@ -57,6 +57,8 @@ struct sandbox_json;
 struct sandbox_json *engine_spec(const struct sandbox_record *r, struct error *err);
 const struct run_spec *engine_spec_of(const struct sandbox_json *j);
 void engine_spec_free(struct sandbox_json *j);
+/** engine_gateway() - The addresses of a sandbox's gateway, IPv4 first. */
+void engine_gateway(const char *name, struct ip addresses[2]);
 /** engine_same_image() - Do two IMAGEs as typed mean the same? */
 bool engine_same_image(const char *a, const char *b);
 /** engine_has_label() - KEY=VALUE, or KEY with any value? */

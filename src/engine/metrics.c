@@ -58,7 +58,8 @@ static void from_status(const struct ctl_status *s, struct metrics *m)
 	m->memory_resident = s->resident_bytes;
 	m->disk_read = s->disk_read_bytes;
 	m->disk_written = s->disk_written_bytes;
-	m->net_received = m->net_sent = 0; /* a sandbox has no network device */
+	m->net_received = s->net_rx_bytes;
+	m->net_sent = s->net_tx_bytes;
 	m->upper_free = s->upper_free_bytes;
 	m->upper_used = known_difference(s->upper_total_bytes, s->upper_free_bytes);
 	m->sessions = s->sessions;

@@ -205,6 +205,7 @@ int engine_paths(struct engine_paths *out, enum engine_access how, struct error 
 		find_program("qemu-system-x86_64", out->qemu, sizeof(out->qemu));
 	find_helper(out->home, "msb-image", out->helper);
 	find_helper(out->home, "msb-registry", out->registry);
+	find_helper(out->home, "msb-gateway", out->gateway);
 	if (rc == 0 && stat(out->home, &st) == 0 && st.st_uid != geteuid()) {
 		err_set(err, ERR_PERMISSION, 0, "%s belongs to another user (uid %u)", out->home, st.st_uid);
 		rc = err_hint(err, "set MSB_HOME to a folder of your own");

@@ -333,7 +333,9 @@ int run_plan_make(const struct run_spec *spec, struct run_plan *plan, struct run
 	memset(plan, 0, sizeof(*plan));
 	plan->dir_fd = plan->lock_fd = plan->home_fd = plan->upper.fd = plan->cow.fd = -1;
 	plan->spec.dir_fd = plan->spec.home_fd = -1;
-	m->kernel_fd = m->initrd_fd = m->console_fd = m->log_fd = m->kvm_fd = m->supervisor_fd = m->control_fd = -1;
+	m->kernel_fd = m->initrd_fd = m->console_fd = m->log_fd = m->kvm_fd = -1;
+	m->supervisor_fd = m->control_fd = m->net_fd = -1;
+	plan->spec.network.program_fd = plan->spec.network.config_fd = -1;
 	snprintf(out->stage, sizeof(out->stage), "image");
 	if (engine_paths(&plan->paths, ENGINE_WRITE, err) < 0)
 		return -(int)err->code;
@@ -364,6 +366,8 @@ int run_plan_make(const struct run_spec *spec, struct run_plan *plan, struct run
 			rc = plan_files(plan, err);
 		if (rc == 0)
 			rc = plan_boot(spec, plan, err);
+		if (rc == 0)
+			rc = network_plan(spec, plan, err);
 	}
 	image_store_close(store);
 	return rc;
@@ -375,6 +379,7 @@ void run_plan_release(struct run_plan *plan)
 
 	for (size_t i = 0; i < m->disks[0].extent_count; i++)
 		fd_close(&plan->root[i].fd);
+	network_release(plan);
 	fd_close(&plan->upper.fd);
 	fd_close(&plan->cow.fd);
 	fd_close(&m->kernel_fd);

@@ -22,6 +22,7 @@ struct run_plan {
 	char name[SANDBOX_NAME_MAX + 1];
 	char hostname[MSG_HOSTNAME_MAX + 1]; /* where that is too long for one */
 	char term[128];
+	char ip[4][IP_TEXT_MAX]; /* addresses that boot points to */
 	char *parents[COPIES_MAX]; /* owned; of copies */
 };
 
@@ -37,6 +38,11 @@ int run_plan_launch(struct run_plan *plan, struct run_session *out, struct error
 void run_plan_release(struct run_plan *plan);
 /** run_plan_free() - Free what exec and spec point to. */
 void run_plan_free(struct run_plan *plan);
+
+/** network_plan() - Addresses of the sandbox, and all that its gateway may use, opened. */
+int network_plan(const struct run_spec *spec, struct run_plan *plan, struct error *err);
+/** network_release() - Close it. */
+void network_release(struct run_plan *plan);
 
 /** files_prepare() - Write a new sandbox's scripts and copies into its directory, where the supervisor finds them. */
 int files_prepare(int dir_fd, const struct run_spec *spec, struct error *err);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/macros.h"
+#include "engine/net_json.h"
 
 #define VERSION 1
 
@@ -136,6 +137,8 @@ char *sandbox_json_encode(const struct run_spec *spec, int64_t created_ns, struc
 	put_flag(&out, c, "restricted", spec->restricted);
 	put_number(&out, c, "max_duration_s", spec->max_duration_s);
 	put_number(&out, c, "idle_timeout_s", spec->idle_timeout_s);
+	if (spec->net)
+		put(&out, c, "network", net_json_encode(spec->net));
 	if (spec->hypervisor != HYPERVISOR_CHOICE_AUTO)
 		put_string(&out, c, "hypervisor", hypervisors[spec->hypervisor]);
 	put(&out, root, "version", json_integer(VERSION));
@@ -327,6 +330,8 @@ int sandbox_json_decode(const char *text, struct sandbox_json *out, struct error
 	s->restricted = get_flag(&in, c, "restricted");
 	s->max_duration_s = get_number(&in, c, "max_duration_s", UINT32_MAX);
 	s->idle_timeout_s = get_number(&in, c, "idle_timeout_s", UINT32_MAX);
+	in.bad |= !net_json_decode(json_object_get(c, "network"), &out->net);
+	s->net = &out->net;
 	s->hypervisor = (enum hypervisor_choice)get_choice(&in, c, "hypervisor", hypervisors, ARRAY_LEN(hypervisors));
 	if (in.bad || !s->name || !s->image || !json_is_object(c)) {
 		sandbox_json_free(out);
@@ -343,6 +348,7 @@ void sandbox_json_free(struct sandbox_json *j)
 		j->lists = *first;
 		free(first);
 	}
+	net_spec_free(&j->net);
 	json_decref(j->root);
 	j->root = NULL;
 }

@@ -23,7 +23,8 @@ struct sandbox_json {
 	bool remove_at_end; /* a detached one without a name of the user's */
 	struct msg_mount tmpfs[MSG_MOUNTS_MAX];
 	struct msg_rlimit rlimits[MSG_RLIMITS_MAX];
-	void *lists; /* owned, chained */
+	struct net_spec net; /* owned */
+	void *lists;	     /* owned, chained */
 };
 
 /** sandbox_json_decode() - Return: 0; ERR_INVALID (a damaged file); ERR_UNSUPPORTED (of a newer msb). */

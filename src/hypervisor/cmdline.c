@@ -66,6 +66,7 @@ void kernel_command_line(const struct monitor_config *cfg, char *out, size_t siz
 		snprintf(clock, sizeof(clock), " tsc_early_khz=%llu clocksource=tsc tsc=reliable",
 			 (unsigned long long)host_tsc_khz());
 	/* Nothing of the sandbox's configuration is here: it reaches the agent as its first message. */
-	snprintf(out, size, "%s quiet panic=-1 reboot=t random.trust_cpu=on no_timer_check noreplace-smp%s",
+	snprintf(out, size,
+		 "%s quiet panic=-1 reboot=t random.trust_cpu=on no_timer_check noreplace-smp dummy.numdummies=0%s",
 		 cfg->early_console ? "earlyprintk=ttyS0 console=ttyS0 ignore_loglevel" : "console=hvc0", clock);
 }

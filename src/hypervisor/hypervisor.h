@@ -33,7 +33,7 @@ int kvm_run(const struct monitor_config *cfg, struct virtio_device **devices, si
 
 /** One device served to QEMU: `sock` is QEMU's end of a socket pair whose other end vhost_user_new() serves. */
 struct qemu_device {
-	enum virtio_id id; /* BLK, VSOCK, RNG: vhost-user. Console and balloon are QEMU's own */
+	enum virtio_id id; /* BLK, VSOCK, RNG, NET: vhost-user. Console and balloon are QEMU's own */
 	int sock;	   /* taken */
 };
 
@@ -41,7 +41,7 @@ struct qemu; /* a running, confined QEMU child of this process */
 
 /**
  * qemu_start() - Start the confined QEMU (TCG, microvm) for cfg with these devices; everything it needs is inherited.
- * @cfg: qemu_path, kernel_fd, initrd_fd, cpus, memory_bytes, console_fd, early_console are used (borrowed)
+ * @cfg: qemu_path, kernel_fd, initrd_fd, cpus, memory_bytes, console_fd, early_console, mac, mtu are used (borrowed)
  * Return: owned child, or NULL.
  */
 struct qemu *qemu_start(const struct monitor_config *cfg, const struct qemu_device *devices, size_t count,

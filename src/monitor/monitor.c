@@ -37,12 +37,12 @@
 #include "virtio/device.h"
 #include "virtio/transport.h"
 
-#define DEVICES_MAX (MONITOR_DISKS_MAX + 4)
+#define DEVICES_MAX (MONITOR_DISKS_MAX + 5)
 #define CONSOLE_TAIL KIB(8) /* where the last words of a kernel are looked for */
 #define HANG_UP_MS 1000 /* a QEMU that ends closes its sockets first; well below what a client waits for the reason */
 
 /** Why the loop was stopped. */
-enum stop { STOP_ASKED, STOP_ENDED, STOP_HANG_UP };
+enum stop { STOP_ASKED, STOP_ENDED, STOP_HANG_UP, STOP_NO_GATEWAY };
 
 struct monitor {
 	const struct monitor_config *cfg;
@@ -61,6 +61,8 @@ struct monitor {
 	/* QEMU */
 	struct qemu *qemu;
 	int hang_up_timer; /* armed when QEMU left a device: it ends by itself, or is ended */
+	struct loop *net_loop;
+	int gateway_timer; /* armed when the gateway ended */
 };
 
 /** tell() - Send one message to the supervisor; a full or closed socket is not our problem. */
@@ -120,7 +122,7 @@ static void on_supervisor(void *arg, uint32_t events)
 		fd_close(&fds[i]);
 }
 
-/** io_thread() - A disk's loop. */
+/** io_thread() - The loop of a disk, or of the network card. */
 static void *io_thread(void *arg)
 {
 	loop_run(arg, NULL);
@@ -133,7 +135,7 @@ static int start_io_thread(struct loop *loop, struct error *err)
 	pthread_t thread;
 	int rc = pthread_create(&thread, NULL, io_thread, loop);
 
-	return rc ? err_set(err, ERR_SYSTEM, rc, "start a disk thread") : 0;
+	return rc ? err_set(err, ERR_SYSTEM, rc, "start a device's thread") : 0;
 }
 
 /** open_disk() - What the device reads and writes. */
@@ -168,6 +170,40 @@ static int add_disk(struct monitor *m, size_t index, struct loop **loop, struct 
 		return -(int)err->code;
 	}
 	dev = virtio_blk_new(*loop, names[index], disk, err);
+	if (!dev)
+		return -(int)err->code;
+	m->devices[m->device_count++] = dev;
+	return 0;
+}
+
+/** on_gateway_gone() - The network card's thread. */
+static void on_gateway_gone(void *arg)
+{
+	struct monitor *m = arg;
+
+	loop_timer_set(m->loop, m->gateway_timer, 0);
+}
+
+/** on_gateway_timer() - A guest whose network is broken for ever had better not go on. */
+static void on_gateway_timer(void *arg, uint32_t events)
+{
+	struct monitor *m = arg;
+
+	(void)events;
+	loop_stop(m->loop, STOP_NO_GATEWAY);
+}
+
+/** add_net() - The network card, on a loop of its own. */
+static int add_net(struct monitor *m, struct error *err)
+{
+	const struct monitor_config *cfg = m->cfg;
+	struct virtio_device *dev;
+
+	m->gateway_timer = loop_timer(m->loop, on_gateway_timer, m, err);
+	m->net_loop = m->gateway_timer < 0 ? NULL : loop_new(err);
+	if (!m->net_loop)
+		return -(int)err->code;
+	dev = virtio_net_new(m->net_loop, cfg->net_fd, cfg->mac, cfg->mtu, on_gateway_gone, m, err);
 	if (!dev)
 		return -(int)err->code;
 	m->devices[m->device_count++] = dev;
@@ -230,7 +266,10 @@ static int start_kvm(struct monitor *m, struct error *err)
 	if (loop_add(m->loop, m->ended_fd, EPOLLIN, on_vm_ended, m, err) < 0)
 		return -(int)err->code;
 	rc = pthread_create(&m->vm_thread, NULL, vm_thread, m);
-	return rc ? err_set(err, ERR_SYSTEM, rc, "start the machine's thread") : 0;
+	if (rc)
+		return err_set(err, ERR_SYSTEM, rc, "start the machine's thread");
+	tell(m, MONITOR_WAITS, 0, NULL);
+	return 0;
 }
 
 /** start_qemu() - Serve every device over vhost-user and start QEMU with their other ends. */
@@ -256,6 +295,7 @@ static int start_qemu(struct monitor *m, struct error *err)
 	if (loop_add(m->loop, qemu_pidfd(m->qemu), EPOLLIN, on_vm_ended, m, err) < 0)
 		return -(int)err->code;
 	tell(m, MONITOR_RUNNING, 0, NULL);
+	tell(m, MONITOR_WAITS, 0, NULL);
 	return 0;
 }
 
@@ -280,6 +320,8 @@ static int build(struct monitor *m, struct error *err)
 	if (!dev)
 		return -(int)err->code;
 	m->devices[m->device_count++] = dev;
+	if (cfg->net_fd >= 0 && add_net(m, err) < 0)
+		return -(int)err->code;
 	if (cfg->kind == HYPERVISOR_KVM) {
 		dev = virtio_console_new(m->loop, cfg->console_fd, MONITOR_CONSOLE_MAX, err);
 		if (!dev)
@@ -302,6 +344,8 @@ static int build(struct monitor *m, struct error *err)
 	for (size_t i = 0; i < cfg->disk_count; i++)
 		if (start_io_thread(disk_loops[i], err) < 0)
 			return -(int)err->code;
+	if (m->net_loop && start_io_thread(m->net_loop, err) < 0)
+		return -(int)err->code;
 	return 0;
 }
 
@@ -335,20 +379,23 @@ static bool panicked(int log)
 static int finish(struct monitor *m, enum stop why, struct error *err)
 {
 	uint64_t one = 1;
+	int rc;
 
 	if (m->cfg->kind == HYPERVISOR_QEMU) {
-		int rc = qemu_finish(TAKE_PTR(m->qemu), &m->end, err);
-
+		rc = qemu_finish(TAKE_PTR(m->qemu), &m->end, err);
 		if (rc == 0 && m->end.how == VM_END_STOPPED && why == STOP_HANG_UP)
 			rc = err_set(err, ERR_PROTOCOL, 0, "QEMU broke off the connection to one of its devices");
-		return rc;
+	} else {
+		if (why != STOP_ENDED && write(m->stop_fd, &one, sizeof(one)) < 0)
+			abort();
+		pthread_join(m->vm_thread, NULL);
+		rc = m->vm_rc;
+		if (rc < 0)
+			*err = m->vm_err;
 	}
-	if (why == STOP_ASKED && write(m->stop_fd, &one, sizeof(one)) < 0)
-		abort();
-	pthread_join(m->vm_thread, NULL);
-	if (m->vm_rc < 0)
-		*err = m->vm_err;
-	return m->vm_rc;
+	if (rc == 0 && m->end.how == VM_END_STOPPED && why == STOP_NO_GATEWAY)
+		rc = err_set(err, ERR_CLOSED, 0, "its network gateway ended");
+	return rc;
 }
 
 int monitor_main(const struct monitor_config *cfg)

@@ -48,6 +48,9 @@ struct monitor_config {
 	int control_fd;			/* SOCK_STREAM: given to the guest's first connection to VSOCK_PORT_CONTROL */
 	size_t disk_count;
 	struct monitor_disk disks[MONITOR_DISKS_MAX];
+	int net_fd;			/* SOCK_SEQPACKET to the gateway (virtio_net_new()); -1: no network card */
+	uint8_t mac[6];			/* of that card */
+	uint16_t mtu;
 	const char *qemu_path;		/* QEMU program, absolute; kind QEMU only */
 	const char *runtime_dir;	/* 0700 directory of this sandbox */
 };
@@ -65,6 +68,7 @@ enum monitor_message_type {
 	MONITOR_GUEST_PANIC,	/* the kernel said so */
 	MONITOR_FAILED,		/* text says why; the monitor ends */
 	MONITOR_COUNTED,	/* disk_read_bytes and disk_written_bytes are set */
+	MONITOR_WAITS,		/* for the kernel to make the machine: time for what else is to be started */
 };
 
 /** Fixed-size record; the receiver checks type and length and treats text as hostile bytes (no NUL promised). */

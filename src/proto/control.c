@@ -16,7 +16,8 @@ static const size_t status_fields[] = {
 	offsetof(struct ctl_status, guest_free_bytes),	 offsetof(struct ctl_status, disk_read_bytes),
 	offsetof(struct ctl_status, disk_written_bytes), offsetof(struct ctl_status, upper_total_bytes),
 	offsetof(struct ctl_status, upper_free_bytes),	 offsetof(struct ctl_status, oom_kills),
-	offsetof(struct ctl_status, processes),
+	offsetof(struct ctl_status, processes),		 offsetof(struct ctl_status, net_rx_bytes),
+	offsetof(struct ctl_status, net_tx_bytes),
 };
 
 /** encode() - { 1: first, 2: second... } */

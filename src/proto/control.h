@@ -33,6 +33,7 @@ struct ctl_status {
 	uint64_t upper_total_bytes, upper_free_bytes; /* of the writable disk, as the guest sees it */
 	uint64_t oom_kills;
 	uint64_t processes;
+	uint64_t net_rx_bytes, net_tx_bytes; /* what the guest received and sent */
 };
 
 bool ctl_encode_stop(struct buf *out, const struct ctl_stop *m);

@@ -45,6 +45,8 @@ static const struct field boot_fields[] = {
 	FIELD(msg_boot, restricted, 11, FIELD_BOOL),	FIELD(msg_boot, init, 12, FIELD_STRING),
 	FIELD(msg_boot, init_args, 13, FIELD_STRINGS),	FIELD(msg_boot, init_env, 14, FIELD_STRINGS),
 	FIELD(msg_boot, mkdirs, 15, FIELD_STRINGS),	FIELD(msg_boot, removes, 16, FIELD_STRINGS),
+	FIELD(msg_boot, ip4, 17, FIELD_STRING),		FIELD(msg_boot, gateway4, 18, FIELD_STRING),
+	FIELD(msg_boot, ip6, 19, FIELD_STRING),		FIELD(msg_boot, gateway6, 20, FIELD_STRING),
 };
 static const struct field ready_fields[] = {
 	FIELD(msg_ready, uid, 1, FIELD_UINT),

@@ -19,6 +19,8 @@
 #define MSG_RLIMITS_MAX 16
 #define MSG_HOSTNAME_MAX 64
 #define MSG_MOUNTS_MAX 16
+#define MSG_NET_PREFIX4 30
+#define MSG_NET_PREFIX6 64
 
 struct msg_strings {
 	uint32_t count;
@@ -63,6 +65,8 @@ struct msg_boot {
 	struct msg_strings init_args, init_env;
 	struct msg_strings mkdirs;  /* absolute paths: made, parents too, when all is mounted */
 	struct msg_strings removes; /* absolute paths: removed, folders with all in them, before that */
+	/* eth0, of a network of MSG_NET_PREFIX4 and MSG_NET_PREFIX6 bits; NULL: without this family, or at all */
+	const char *ip4, *gateway4, *ip6, *gateway6;
 };
 
 struct msg_ready {
@@ -83,6 +87,7 @@ enum msg_failure {
 	MSG_FAIL_MOUNT,		  /* boot only */
 	MSG_FAIL_DISK,		  /* what is on a disk, or does not fit there */
 	MSG_FAIL_STOPPING,	  /* the guest is shutting down: nothing new starts */
+	MSG_FAIL_NETWORK,	  /* the host's part of it */
 	MSG_FAIL_COUNT
 };
 

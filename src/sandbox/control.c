@@ -78,6 +78,7 @@ static void answer_status(struct client *c)
 {
 	struct supervisor *s = c->s;
 	const struct msg_stats *stats = s->stats_known ? &s->stats : NULL;
+	bool known = s->gateway_counted || !s->spec->network.on; /* without a network: zeroes */
 	struct usage u = usage_of(s->monitor_pid);
 	struct buf body = BUF_INIT(1024);
 	uint32_t sessions, attached;
@@ -86,6 +87,8 @@ static void answer_status(struct client *c)
 				.resident_bytes = u.resident_bytes,
 				.disk_read_bytes = s->disk_known ? s->disk_read_bytes : UINT64_MAX,
 				.disk_written_bytes = s->disk_known ? s->disk_written_bytes : UINT64_MAX,
+				.net_rx_bytes = known ? s->counters.rx_bytes : UINT64_MAX,
+				.net_tx_bytes = known ? s->counters.tx_bytes : UINT64_MAX,
 				.guest_total_bytes = stats ? stats->memory_total : UINT64_MAX,
 				.guest_free_bytes = stats ? stats->memory_available : UINT64_MAX,
 				.upper_total_bytes = stats && stats->upper_total ? stats->upper_total : UINT64_MAX,
@@ -118,11 +121,17 @@ static void on_stats_timeout(void *arg, uint32_t events)
 	answer_all(arg);
 }
 
+/** answer_if_known() - When all that were asked have answered. */
+static void answer_if_known(struct supervisor *s)
+{
+	if (s->stats_known && s->disk_known && (s->gateway_counted || !s->gateway_ready))
+		answer_all(s);
+}
+
 void control_stats(struct supervisor *s, const struct frame *f)
 {
 	s->stats_known = msg_decode_stats(f->body, f->body_len, &s->stats);
-	if (s->stats_known && s->disk_known)
-		answer_all(s);
+	answer_if_known(s);
 }
 
 void control_counted(struct supervisor *s, const struct monitor_message *m)
@@ -130,8 +139,12 @@ void control_counted(struct supervisor *s, const struct monitor_message *m)
 	s->disk_known = true;
 	s->disk_read_bytes = m->disk_read_bytes;
 	s->disk_written_bytes = m->disk_written_bytes;
-	if (s->stats_known)
-		answer_all(s);
+	answer_if_known(s);
+}
+
+void control_counters(struct supervisor *s)
+{
+	answer_if_known(s);
 }
 
 void control_pong(struct supervisor *s)
@@ -155,7 +168,7 @@ static bool ask_agent(struct supervisor *s, struct client *c, enum frame_type ty
 	return (s->phase == RUNNING || s->phase == DRAINING) && supervisor_send(s, type, &nothing);
 }
 
-/** ask_status() - Agent and monitor each know a part. Who asks while they are asked gets the same answer. */
+/** ask_status() - Agent, monitor and gateway each know a part. Who asks while they are asked gets the same answer. */
 static void ask_status(struct supervisor *s, struct client *c)
 {
 	const struct monitor_message count = { .type = MONITOR_COUNT };
@@ -163,7 +176,8 @@ static void ask_status(struct supervisor *s, struct client *c)
 	c->kind = CLIENT_STATUS;
 	if (s->stats_timer >= 0)
 		return;
-	s->stats_known = s->disk_known = false;
+	s->stats_known = s->disk_known = s->gateway_counted = false;
+	gateway_count(s);
 	s->stats_timer = loop_timer(s->loop, on_stats_timeout, s, NULL);
 	if (s->stats_timer < 0 || !ask_agent(s, c, FRAME_STATS, CLIENT_STATUS) ||
 	    fd_send_msg(s->monitor_fd, &count, sizeof(count), NULL, 0) < 0)

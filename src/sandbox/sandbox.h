@@ -7,6 +7,8 @@
 
 #include "base/error.h"
 #include "monitor/monitor.h"
+#include "net/config.h"
+#include "net/control.h"
 #include "proto/message.h"
 
 #define SANDBOX_FILE "sandbox.json" /* in its directory: this is a persistent sandbox, configured so */
@@ -16,10 +18,29 @@
 #define SANDBOX_STOP_GRACE_S 10	    /* an orderly end: until the guest is off */
 #define SANDBOX_CLOCK_INTERVAL_S 4  /* how often the guest is told the time */
 
+#define SANDBOX_GIVEN_MAX (GATEWAY_PORTS_MAX + 8)
+
+/** What msb-gateway is handed: a descriptor, and which it is (net/control.h). */
+struct sandbox_given {
+	enum gateway_what what;
+	uint32_t index;
+	int fd;
+};
+
+/** The sandbox's network, opened before the fork; what else belongs to it is in machine and boot. */
+struct sandbox_network {
+	bool on;
+	int program_fd; /* msb-gateway, to be executed */
+	int config_fd;	/* memfd with a struct gateway_config */
+	size_t given_count;
+	struct sandbox_given given[SANDBOX_GIVEN_MAX];
+};
+
 /** Everything the supervisor needs; made before the fork, borrowed by the child. */
 struct sandbox_spec {
 	const char *name;
 	struct monitor_config machine; /* supervisor_fd and control_fd are filled by the supervisor */
+	struct sandbox_network network;
 	struct msg_boot boot;	       /* realtime_ns is filled when it is sent */
 	bool orderly;		       /* a disk outlives the sandbox: shut the guest down, do not just stop it */
 	const char *parent_dir;	       /* MSB_HOME/sandboxes */

@@ -66,12 +66,14 @@ static void keep_boot_error(const struct supervisor *s, enum msg_failure kind, i
 		[MSG_FAIL_BAD_CWD] = "config",	  [MSG_FAIL_BAD_USER] = "config",
 		[MSG_FAIL_BAD_ARGS] = "config",	  [MSG_FAIL_RLIMIT] = "config",
 		[MSG_FAIL_NO_MEMORY] = "config",  [MSG_FAIL_MOUNT] = "mount",
-		[MSG_FAIL_DISK] = "mount",
+		[MSG_FAIL_DISK] = "mount",	  [MSG_FAIL_NETWORK] = "network",
 	};
-	const char *stage = s->phase == BOOTING ? "build_vm" : stages[kind] ? stages[kind] : "other";
+	const char *stage = stages[kind] ? stages[kind] : "other";
 	struct boot_error e = { .time_ns = clock_realtime_ns(), .sys_errno = sys_errno };
 	struct error err = ERROR_INIT;
 
+	if (s->phase == BOOTING && kind != MSG_FAIL_NETWORK)
+		stage = "build_vm";
 	snprintf(e.stage, sizeof(e.stage), "%s", stage);
 	snprintf(e.message, sizeof(e.message), "%s", text);
 	if (boot_error_write(s->spec->dir_fd, &e, &err) < 0)
@@ -221,11 +223,19 @@ static void on_ready(struct supervisor *s, const struct frame *f)
 {
 	struct msg_ready ready;
 
-	if (s->phase != MOUNTING || !msg_decode_ready(f->body, f->body_len, &ready)) {
+	if (s->phase != MOUNTING || s->guest_ready || !msg_decode_ready(f->body, f->body_len, &ready)) {
 		broken(s, 0, "the guest agent broke the protocol");
 		return;
 	}
 	timeline_mark("agent ready");
+	s->guest_ready = true;
+	supervisor_go_on(s);
+}
+
+void supervisor_go_on(struct supervisor *s)
+{
+	if (!s->guest_ready || (s->spec->network.on && !s->gateway_ready))
+		return;
 	loop_timer_set(s->loop, s->clock_timer, SANDBOX_CLOCK_INTERVAL_S * NSEC_PER_SEC);
 	if (!s->spec->persistent) {
 		join_session(s);
@@ -334,6 +344,9 @@ static void on_monitor(void *arg, uint32_t events)
 	switch (msg.type) {
 	case MONITOR_RUNNING:
 		timeline_mark_at("first instruction", msg.time_ns);
+		break;
+	case MONITOR_WAITS:
+		gateway_start(s);
 		break;
 	case MONITOR_CONNECT_FAILED:
 		if (s->spec->persistent)
@@ -554,6 +567,7 @@ static int start_monitor(struct supervisor *s, struct error *err)
 		fd_close(&s->listen_fd);
 		fd_close(&s->spec->home_fd);
 		close(s->signal_fd);
+		gateway_forget(&s->spec->network);
 		sigprocmask(SIG_SETMASK, &none, NULL);
 		_exit(monitor_main(cfg));
 	}
@@ -570,6 +584,7 @@ static int start_monitor(struct supervisor *s, struct error *err)
 	fd_close(&cfg->initrd_fd);
 	fd_close(&cfg->kvm_fd);
 	fd_close(&cfg->console_fd);
+	fd_close(&cfg->net_fd);
 	return 0;
 }
 
@@ -681,6 +696,8 @@ int supervisor_main(struct sandbox_spec *spec, int client_fd, int session_fd)
 				 .session_fd = session_fd,
 				 .monitor_fd = -1,
 				 .control_fd = -1,
+				 .gateway_fd = -1,
+				 .gateway_source = -1,
 				 .listen_fd = -1,
 				 .max_fd = -1,
 				 .signal_fd = signalfd(-1, &ending, SFD_CLOEXEC | SFD_NONBLOCK),

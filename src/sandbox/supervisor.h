@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * Inside of the supervisor. Files: supervisor.c (the machine and its agent, from boot to end), control.c (the control
- * socket and what is asked on it), clients.c (sessions: bytes between clients and the agent).
+ * socket and what is asked on it), clients.c (sessions: bytes between clients and the agent), gateway.c (the process
+ * that is the other end of the guest's network).
  */
 #ifndef MSB_SANDBOX_SUPERVISOR_H
 #define MSB_SANDBOX_SUPERVISOR_H
@@ -38,10 +39,17 @@ struct supervisor {
 	int boot_timer, clock_timer;
 	int signal_fd;
 	pid_t monitor_pid;
-	struct buf in;	/* control bytes not parsed yet */
-	struct buf out; /* control bytes the guest has not taken yet */
-	bool unrecorded; /* the database could not be written: again with the next clock message */
-	bool reported;	/* who started the sandbox was told how that went */
+	struct buf in;	  /* control bytes not parsed yet */
+	struct buf out;	  /* control bytes the guest has not taken yet */
+	bool unrecorded;  /* the database could not be written: again with the next clock message */
+	bool guest_ready; /* the agent has said READY */
+	bool reported;	  /* who started the sandbox was told how that went */
+
+	/* Of one with a network. */
+	int gateway_fd, gateway_source;
+	size_t gateway_told; /* messages of its start that were sent */
+	bool gateway_ready, gateway_counted;
+	struct gateway_counters counters; /* the last */
 
 	/* Of a persistent sandbox. */
 	int listen_fd, listen_source;
@@ -77,8 +85,21 @@ void supervisor_stop(struct supervisor *s, uint64_t grace_ms, const char *reason
 bool supervisor_send(struct supervisor *s, enum frame_type type, const struct buf *body);
 /** supervisor_running() - Files are there and the command of its own, if any, has started: say so. */
 void supervisor_running(struct supervisor *s);
+/** supervisor_go_on() - Guest or gateway have become ready: go on, if both are. */
+void supervisor_go_on(struct supervisor *s);
 /** supervisor_set_timers() - After lifetimes changed. */
 void supervisor_set_timers(struct supervisor *s);
+
+/* gateway.c */
+/**
+ * gateway_start() - The monitor can do without a processor: start msb-gateway, if the sandbox has a network, once. It
+ * is told everything as it reads. A failure ends the sandbox.
+ */
+void gateway_start(struct supervisor *s);
+/** gateway_count() - Ask for the counters: control_counters() follows. Return: false: nobody to ask. */
+bool gateway_count(struct supervisor *s);
+/** gateway_forget() - In the monitor's process, or when all is handed over: close what is the gateway's. */
+void gateway_forget(struct sandbox_network *n);
 
 /* control.c */
 /** control_listen() - sandboxes/NAME/control.sock. */
@@ -90,6 +111,8 @@ bool control_request(struct supervisor *s, struct client *c, const struct frame 
 void control_stats(struct supervisor *s, const struct frame *f);
 /** control_counted() - The monitor told what the guest's disks have done. */
 void control_counted(struct supervisor *s, const struct monitor_message *m);
+/** control_counters() - The gateway told what it has passed on. */
+void control_counters(struct supervisor *s);
 /** control_pong() - The agent answered. */
 void control_pong(struct supervisor *s);
 

@@ -56,27 +56,6 @@ struct blk {
 	struct iovec iov[QUEUE_IOV_MAX];
 };
 
-/** slice() - The data part of a chain's iovecs: skip bytes at the front, take bytes after it. Return: iovec count. */
-static int slice(const struct iovec *from, unsigned int count, size_t skip, size_t take, struct iovec *to)
-{
-	int n = 0;
-
-	for (unsigned int i = 0; i < count && take; i++) {
-		size_t len = from[i].iov_len;
-
-		if (skip >= len) {
-			skip -= len;
-			continue;
-		}
-		to[n].iov_base = (uint8_t *)from[i].iov_base + skip;
-		to[n].iov_len = MIN(len - skip, take);
-		take -= to[n].iov_len;
-		skip = 0;
-		n++;
-	}
-	return n;
-}
-
 /** in_range() - Whole sectors inside the disk. */
 static bool in_range(const struct blk *blk, uint64_t sector, uint64_t bytes)
 {
@@ -131,11 +110,11 @@ static uint8_t transfer(struct blk *blk, uint64_t sector, bool to_guest, uint32_
 	if (bytes == 0)
 		return BLK_S_OK;
 	if (to_guest) {
-		count = slice(c->iov + c->read_count, c->write_count, 0, bytes, blk->iov);
+		count = iov_slice(c->iov + c->read_count, c->write_count, 0, bytes, blk->iov);
 		rc = blk->disk->ops->readv(blk->disk, blk->iov, count, sector * DISK_SECTOR);
 		*written = rc < 0 ? 0 : (uint32_t)bytes;
 	} else {
-		count = slice(c->iov, c->read_count, BLK_HEADER, bytes, blk->iov);
+		count = iov_slice(c->iov, c->read_count, BLK_HEADER, bytes, blk->iov);
 		rc = blk->disk->ops->writev(blk->disk, blk->iov, count, sector * DISK_SECTOR);
 	}
 	if (rc < 0 && blk->complaints++ < BLK_COMPLAINTS_MAX)

@@ -136,4 +136,13 @@ struct virtio_device *virtio_vsock_new(struct loop *loop, int control_fd, void (
  */
 int virtio_vsock_connect(struct virtio_device *dev, int fd, uint32_t guest_port, uint32_t id, struct error *err);
 
+#define VIRTIO_NET_RECORD_MAX 65562 /* header, Ethernet, the longest IPv4 packet (65,535) and one byte to spare */
+
+/**
+ * virtio_net_new() - A network card. @fd: taken: SOCK_SEQPACKET, one record per frame: header of 12 bytes, frame
+ * @gone: called once, when the other end of fd is closed. On the loop's thread, lock held: must not call the device
+ */
+struct virtio_device *virtio_net_new(struct loop *loop, int fd, const uint8_t mac[6], uint16_t mtu,
+				     void (*gone)(void *arg), void *arg, struct error *err);
+
 #endif

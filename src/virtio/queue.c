@@ -208,6 +208,26 @@ bool queue_enable_kicks(struct queue *q, bool on)
 	return load16(q->avail + 2) != q->next_avail;
 }
 
+int iov_slice(const struct iovec *from, unsigned int count, size_t skip, size_t take, struct iovec *to)
+{
+	int n = 0;
+
+	for (unsigned int i = 0; i < count && take; i++) {
+		size_t len = from[i].iov_len;
+
+		if (skip >= len) {
+			skip -= len;
+			continue;
+		}
+		to[n].iov_base = (uint8_t *)from[i].iov_base + skip;
+		to[n].iov_len = MIN(len - skip, take);
+		take -= to[n].iov_len;
+		skip = 0;
+		n++;
+	}
+	return n;
+}
+
 /** copy_parts() - Copy between a flat buffer and iovecs, from an offset. */
 static size_t copy_parts(const struct iovec *iov, unsigned int count, size_t offset, void *flat, size_t n,
 			 bool to_guest)
@@ -238,7 +258,12 @@ size_t chain_read(const struct queue_chain *chain, size_t offset, void *to, size
 	return copy_parts(chain->iov, chain->read_count, offset, to, n, false);
 }
 
+size_t iov_write(const struct iovec *iov, unsigned int count, size_t offset, const void *from, size_t n)
+{
+	return copy_parts(iov, count, offset, (void *)(uintptr_t)from, n, true);
+}
+
 size_t chain_write(const struct queue_chain *chain, size_t offset, const void *from, size_t n)
 {
-	return copy_parts(chain->iov + chain->read_count, chain->write_count, offset, (void *)(uintptr_t)from, n, true);
+	return iov_write(chain->iov + chain->read_count, chain->write_count, offset, from, n);
 }

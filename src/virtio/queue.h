@@ -13,8 +13,8 @@
 
 #include "virtio/memory.h"
 
-#define QUEUE_SIZE_MAX 1024 /* what QEMU offers on virtio-mmio, whatever the device says */
-#define QUEUE_IOV_MAX 256	      /* descriptors in one chain, indirect ones included */
+#define QUEUE_SIZE_MAX 1024		 /* what QEMU offers on virtio-mmio, whatever the device says */
+#define QUEUE_IOV_MAX 256		 /* descriptors in one chain, indirect ones included */
 #define QUEUE_CHAIN_BYTES_MAX (8u << 20) /* unless the device says otherwise */
 
 enum queue_result { QUEUE_OK, QUEUE_EMPTY, QUEUE_BROKEN };
@@ -29,7 +29,7 @@ struct queue {
 	bool indirect;			/* VIRTIO_F_INDIRECT_DESC negotiated */
 	uint16_t signalled_used;	/* used index at the last queue_should_notify() */
 	bool signalled_valid;
-	uint8_t *desc, *avail, *used;	/* checked to lie within one region each */
+	uint8_t *desc, *avail, *used; /* checked to lie within one region each */
 };
 
 /** One chain: readable parts first, then writable ones; borrows guest memory until queue_push(). */
@@ -54,6 +54,11 @@ bool queue_should_notify(struct queue *q);
 /** queue_enable_kicks() - Ask for doorbells (or not). Return: true when chains are waiting already (look again). */
 bool queue_enable_kicks(struct queue *q, bool on);
 
+/** iov_slice() - The parts without the first `skip` bytes, `take` bytes at most. @to: room for count. Return: its
+ * count. */
+int iov_slice(const struct iovec *from, unsigned int count, size_t skip, size_t take, struct iovec *to);
+/** iov_write() - Copy up to n bytes into the parts from offset. Return: bytes copied. */
+size_t iov_write(const struct iovec *iov, unsigned int count, size_t offset, const void *from, size_t n);
 /** chain_read() - Copy up to n bytes out of the readable parts from offset. Return: bytes copied. */
 size_t chain_read(const struct queue_chain *chain, size_t offset, void *to, size_t n);
 /** chain_write() - Copy up to n bytes into the writable parts from offset. Return: bytes copied. */

@@ -400,8 +400,9 @@ static bool payload_u64(const struct message *m, uint64_t *value)
 static bool handle(struct vhost_user *v, struct message *m, bool *answered)
 {
 	uint64_t features = v->dev->features | F_PROTOCOL_FEATURES;
-	/* QEMU warns about a configuration that it does not ask for. */
-	uint64_t protocol = PROTOCOL_F_REPLY_ACK | (v->dev->config_len ? PROTOCOL_F_CONFIG : 0);
+	/* QEMU warns about a configuration that it does not ask for: a network card's is its own. */
+	bool config = v->dev->config_len && v->dev->id != VIRTIO_ID_NET;
+	uint64_t protocol = PROTOCOL_F_REPLY_ACK | (config ? PROTOCOL_F_CONFIG : 0);
 
 	*answered = false;
 	if (m->fd_count && m->request != SET_MEM_TABLE && m->request != SET_VRING_KICK &&

@@ -19,7 +19,7 @@ d=\$(mktemp -d /dev/shm/msb-bench.XXXXXX)
 trap 'rm -rf "\$d"' EXIT
 cp "$kernel" "\$d/vmlinux"
 export MSB_HOME=\$d/home MSB_LIBKRUNFW_PATH=\$d/vmlinux
-cp "$build/msb" "$build/msb-image" "$work/empty" "$work/launch" "\$d/"
+cp "$build/msb" "$build/msb-image" "$build/msb-gateway" "$work/empty" "$work/launch" "\$d/"
 msb=\$d/msb
 \$msb load -q -i "$work/image.tar" -t localhost/bench:1 >/dev/null
 # time NAME COMMAND...: the shortest of so many, in us

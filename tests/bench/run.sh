@@ -22,7 +22,7 @@ m=\$1; shift; d=\$(mktemp -d /dev/shm/msb-bench.XXXXXX)
 trap 'rm -rf "\$d"' EXIT
 cp "$kernel" "\$d/vmlinux"
 export MSB_HOME=\$d/home MSB_LIBKRUNFW_PATH=\$d/vmlinux
-cp "$build/msb" "$build/msb-image" "\$d/"
+cp "$build/msb" "$build/msb-image" "$build/msb-gateway" "\$d/"
 "\$d/msb" load -q -i "$work/image.tar" -t localhost/bench:1 >/dev/null
 for i in 0 1; do "\$d/msb" run -q -m "\$m" localhost/bench:1 -- true; done
 for i in \$(seq 10 $((runs + 9))); do

@@ -62,12 +62,12 @@ class Sandboxes(Msb):
             return db.execute("SELECT pid FROM sandbox WHERE name = ?", (name,)).fetchone()[0]
 
     def below(self, name):
-        """The processes below its supervisor: monitor, QEMU. By what they run: "qemu", or "msb"."""
+        """The processes below its supervisor, by what they are: monitor, qemu, gateway."""
         found = {}
         for pid in descendants(self.supervisor(name)):
             with contextlib.suppress(OSError):
                 program = os.readlink(f"/proc/{pid}/exe").rsplit("/", 1)[-1]
-                found["qemu" if program.startswith("qemu-system") else "monitor"] = pid
+                found["qemu" if program.startswith("qemu-system") else "gateway" if "gateway" in program else "monitor"] = pid
         return found
 
     def clear(self):

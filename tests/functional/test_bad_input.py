@@ -82,7 +82,33 @@ USAGE = [
     (["rmi"], "which image"), (["images", "x"], "x"), (["images", "--format", "xml"], "xml"), (["doctor", "x"], "x"),
     (["completion", "ksh"], "ksh", "zsh"), (["completion"], "which shell"), (["image", "rmm"], "image rm"), (["help", "nosuch"], "nosuch"),
     (["--nosuch"], "--nosuch"),
-    (["imagse"], "msb images"), (["snapshot", "ls"], "not available"), (["run", "-p", "80:80", IMAGE], "port", "not available"),
+    (["imagse"], "msb images"), (["snapshot", "ls"], "not available"), (["run", "-v", "a:/a", IMAGE], "volume", "not available"),
+    # The network: the option, the token, what was expected, the nearest word.
+    (["run", "-p", "80", IMAGE], "--port", '"80"', "[BIND:]HOST:GUEST[/tcp|/udp]"), (["create", "-p", "0:80", IMAGE], '"0" is no port'),
+    (["run", "-p", "80:80/tpc", IMAGE], "tpc", "tcp or udp"), (["run", "-p", "localhost:80:80", IMAGE], "localhost", "127.0.0.1"),
+    (["run", "-p", "::1:80:80", IMAGE], "brackets", "[::1]:80:80"), (["run", "-p", "1:1", "-p", "1:2", IMAGE], "port 1", "twice"),
+    (["run", "--net", "publik", IMAGE], "--net:", "publik", 'did you mean "public"?'),
+    (["run", "--net", "all,host", IMAGE], '"all" stands alone'), (["run", "--net", "all", "--no-net", IMAGE], "--net and --no-net exclude"),
+    (["run", "--net-default", "block", IMAGE], "--net-default", "block", "allow or deny"),
+    (["run", "--no-net", "--net-default-egress", "deny", IMAGE], "--no-net and --net-default-egress exclude"),
+    (["run", "--net-rule", "allow@publik", IMAGE], "--net-rule", "publik", 'did you mean "public"?'),
+    (["run", "--net-rule", "allow@host:443", IMAGE], '"443" is a port', ":tcp:443"),
+    (["run", "--net-rule", "allow@10.0.0.1/8", IMAGE], "10.0.0.1/8", "did you mean 10.0.0.0/8?"),
+    (["run", "--net-rule", "allow@any,", IMAGE], "one of them is empty"), (["run", "--net-mtu", "65521", IMAGE], "--net-mtu", "65521", "65520"),
+    (["run", "--no-network", "-p", "1:1", IMAGE], "--no-network and --port exclude"),
+    (["run", "--no-network", "--net-rule", "allow@any", IMAGE], "--no-network and --net-rule exclude"),
+    (["run", "--max-connections", "0", IMAGE], "--max-connections", "1 to 4096"), (["run", "--max-connections", "4097", IMAGE], "4097"),
+    (["run", "--dns-nameserver", "1.1.1", IMAGE], "--dns-nameserver", "1.1.1", "IP:PORT"),
+    (["run", "--dns-nameserver", "1.1.1.1:x", IMAGE], '"x" is no port'), (["run", "--dns-block-domain", "a..b", IMAGE], "--dns-block-domain", "a..b"),
+    (["run", "--dns-block-suffix", "", IMAGE], "--dns-block-suffix"), (["run", "--dns-query-timeout-ms", "0", IMAGE], "1 to 60000"),
+    (["run", "--net-pcap", "", IMAGE], "--net-pcap", "empty"), (["run", "--net-rul", "x", IMAGE], "did you mean --net-rule?"),
+    (["run", "--net-egress-bandwidth", "10X", IMAGE], "--net-egress-bandwidth", "10X", "500K"),
+    (["run", "--net-ingress-ops", "1K", IMAGE], "--net-ingress-ops", "1K", "packets"), (["run", "--net-egress-ops", "5/0", IMAGE], "--net-egress-ops"),
+    (["run", "--net-egress-ops-burst", "5", IMAGE], "--net-egress-ops-burst needs --net-egress-ops"),
+    (["run", "--net-egress-bandwidth", "1M/48h", IMAGE], "48h", "a day"), (["run", "--no-network", "--net-egress-ops", "5", IMAGE], "exclude"),
+    (["run", "--proxy", "socks5://127.0.0.1:1080", IMAGE], "--proxy", "not available"), (["run", "--deployment-profile", "x", IMAGE], "multi-tenant"),
+    (["net", "explain", "x"], "which sandbox, and which host?"), (["net", "explain", "x", "a:b"], '"a:b"', "HOST[:PORT]"),
+    (["net", "explain", "x", "1.1.1.1/tpc"], "tpc", 'did you mean "tcp"?'), (["net", "explian", "x", "y"], "did you mean msb net explain?"),
 ]
 
 
@@ -98,7 +124,7 @@ def test_environment_that_is_no_choice(msb):
 
 @pytest.mark.parametrize("command", ["run", "load", "images", "rmi", "doctor", "completion", "image", "pull", "save", "registry",
                                      "registry login", "registry ls", "image import", "system df", "create", "exec", "cp", "stop",
-                                     "ls"])
+                                     "ls", "net explain"])
 def test_help_says_the_same_however_it_is_asked_for(msb, command):
     words = command.split()
     said = [msb(*words, "--help"), msb(*words, "-h"), msb("help", *words)]
@@ -305,12 +331,13 @@ def test_unwritable_tmp(msb):
 
 
 def test_msb_alone(msb, tmp_path, archive):
-    """Copied without msb-image: run works, load says what is missing. By a link, all works."""
+    """Copied without what is beside it: run and load say what is missing. By a link, all works."""
     alone = tmp_path / "bin/msb"
     alone.parent.mkdir()
     shutil.copy(MSB, alone)
     call = dict(env=msb.env, capture_output=True, stdin=subprocess.DEVNULL)
-    assert subprocess.run([alone, "run", IMAGE, "--", "echo", "hi"], **call).stdout == b"hi\n"
+    assert subprocess.run([alone, "run", "--no-network", IMAGE, "--", "echo", "hi"], **call).stdout == b"hi\n"
+    complaint(subprocess.run([alone, "run", IMAGE, "--", "echo", "hi"], **call), 125, "msb-gateway is missing", "--no-network")
     complaint(subprocess.run([alone, "load", "-i", archive], **call), 1, "msb-image", "next to msb")
     helper = alone.parent / "msb-image"
     helper.write_text("#!/bin/sh\nexit 3\n")
@@ -375,7 +402,7 @@ def test_doctor_says_what_to_do(msb, tmp_path):
         done = msb("doctor")
         lines = done.stdout.decode().splitlines()
         assert done.returncode == status and done.stderr == b""
-        for row in ("KVM", "QEMU", "guest kernel", "msb-image", "mke2fs", "state folder", "confinement"):
+        for row in ("KVM", "QEMU", "guest kernel", "msb-image", "msb-gateway", "mke2fs", "state folder", "confinement"):
             assert [line for line in lines if line.startswith(("  ✓ " + row, "  ! " + row, "  ✗ " + row))], row
         for number, line in enumerate(lines):
             if line.startswith(("  ! ", "  ✗ ")):

@@ -20,7 +20,7 @@ def other(request, boxes, tmp_path):
     folder = tmp_path / "other"
     if request.param == "copy":
         folder.mkdir()
-        for name in ("msb", "msb-image", "msb-registry"):
+        for name in ("msb", "msb-image", "msb-gateway", "msb-registry"):
             shutil.copy(MSB.parent / name, folder / name)
     else:
         if subprocess.run(["git", "-c", "safe.directory=*", "cat-file", "-e", FIRST], cwd=TOP, capture_output=True).returncode:

@@ -16,7 +16,7 @@ def installed(tmp_path):
     """What setup.sh, msb install and use leave, small."""
     user = tmp_path / "user"
     home = user / ".microsandbox"
-    for name in ("bin/msb", "bin/msb-image", "bin/msb-registry", "bin/mine", "lib/libkrunfw-6.12.1.vmlinux", "lib/mine.so",
+    for name in ("bin/msb", "bin/msb-image", "bin/msb-gateway", "bin/msb-registry", "bin/mine", "lib/libkrunfw-6.12.1.vmlinux", "lib/mine.so",
                  "share/man/man1/msb.1", "share/man/man1/msb-run.1", "cache/layers/x", "volumes/v/f", "config.json"):
         (home / name).parent.mkdir(parents=True, exist_ok=True)
         (home / name).write_text("{}")

@@ -100,6 +100,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 			inside(boot->workdir, data, n);
 			inside_all(&boot->env, data, n);
 			inside(boot->init, data, n);
+			inside(boot->ip4, data, n);
+			inside(boot->gateway4, data, n);
+			inside(boot->ip6, data, n);
+			inside(boot->gateway6, data, n);
 			inside_all(&boot->init_args, data, n);
 			inside_all(&boot->init_env, data, n);
 			inside_all(&boot->mkdirs, data, n);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // sources: src/engine/sandbox_json.c src/proto/message.c src/proto/cbor.c src/base/buf.c src/base/log.c src/base/error.c
+// sources: src/engine/net_json.c src/net/spec.c src/net/ip.c src/net/policy/policy.c src/net/policy/rule.c
+// sources: src/net/policy/group.c src/base/nearest.c src/base/num.c
 // libs: -ljansson
 /* The file that says what a sandbox is. What is taken has every string, is written again, and stays the same then. */
 #include <stdlib.h>

@@ -74,7 +74,7 @@ static void run_loop(struct loop *loop)
 int main(int argc, char **argv)
 {
 	static const char *const ends[] = { "power off", "reset", "panic", "stopped" };
-	struct monitor_config cfg = { .kind = HYPERVISOR_KVM, .cpus = 1, .memory_bytes = MIB(256), .console_fd = 1 };
+	struct monitor_config cfg = { .kind = HYPERVISOR_KVM, .cpus = 1, .memory_bytes = MIB(256), .console_fd = 1, .net_fd = -1 };
 	struct virtio_device *devices[10];
 	size_t count = 0;
 	struct loop *loop = new_loop();

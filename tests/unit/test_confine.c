@@ -20,6 +20,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -163,7 +164,7 @@ static int filtered_program(void)
 	int signo = 0;
 
 	CHECK(prctl(PR_SET_PDEATHSIG, SIGKILL) == 0);
-	CHECK(confine_filter_program(&err) == 0);
+	CHECK(confine_filter_program(NULL, &err) == 0);
 	CHECK(refused(prctl(PR_SET_PDEATHSIG, 0)));
 	CHECK(prctl(PR_GET_PDEATHSIG, &signo) == 0 && signo == SIGKILL);
 	CHECK(refused(socket(AF_UNIX, SOCK_DGRAM, 0)));
@@ -173,6 +174,33 @@ static int filtered_program(void)
 	CHECK(open("/dev/null", O_RDWR | O_CLOEXEC) >= 0);
 	execv("/bin/true", args);
 	return 255;
+}
+
+/** brokered_program() - What becomes of the sockets of a program whose parent connects them. @joint: to the parent */
+static int brokered_program(int joint)
+{
+	const int start = __LINE__;
+	struct sockaddr_un to = { .sun_family = AF_UNIX, .sun_path = "/run/dbus/system_bus_socket" };
+	struct error err = ERROR_INIT;
+	int broker = -1, fd;
+	char byte = 0;
+
+	CHECK(confine_filter_program(&broker, &err) == 0 && broker >= 0);
+	CHECK(fd_send_msg(joint, "", 1, &broker, 1) == 0);
+	close(broker);
+	CHECK(refused(socket(AF_INET, SOCK_STREAM, 0)));
+	CHECK(refused(socket(AF_UNIX, SOCK_DGRAM, 0)));
+	CHECK(refused(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0)));
+	CHECK(refused(socket(AF_NETLINK, SOCK_RAW, 0)));
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	CHECK(fd >= 0);
+	CHECK(refused(bind(fd, (struct sockaddr *)&to, sizeof(to))));
+	CHECK(connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0);
+	CHECK(read(fd, &byte, 1) == 1 && byte == '!');
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	CHECK(fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0);
+	CHECK(errno == ENOSYS);
+	return 0;
 }
 
 /** other_abi_child() - Calls by x32 numbers are no way around. */
@@ -350,6 +378,56 @@ static void test_filter_program(void **state)
 	assert_int_equal(in_child(filtered_program), 0);
 }
 
+/** heard_broker() - What brokered_program() sends. */
+static int heard_broker(int joint)
+{
+	int fds[FD_PASS_MAX];
+	size_t count = 0;
+	char byte;
+
+	assert_int_equal(fd_recv_msg(joint, &byte, 1, fds, &count), 1);
+	assert_int_equal(count, 1);
+	return fds[0];
+}
+
+static void test_brokered_connect(void **state)
+{
+	struct error err = ERROR_INIT;
+	int joint[2], pair[2], status, pidfd;
+	pid_t pid;
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, joint), 0);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	assert_int_equal(write(pair[0], "!", 1), 1);
+	pid = fork();
+	if (pid == 0)
+		_exit(brokered_program(joint[1]));
+	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	assert_true(pidfd >= 0);
+	assert_int_equal(confine_answer_connect(heard_broker(joint[0]), pair[1], pidfd, &err), 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	close(pidfd);
+	/* a program that ends instead */
+	pid = fork();
+	if (pid == 0) {
+		int broker;
+
+		confine_filter_program(&broker, NULL);
+		fd_send_msg(joint[1], "", 1, &broker, 1);
+		_exit(0);
+	}
+	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	assert_int_equal(confine_answer_connect(heard_broker(joint[0]), pair[1], pidfd, &err), -ERR_CLOSED);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	close(pidfd);
+	close(joint[0]);
+	close(joint[1]);
+	close(pair[0]);
+	close(pair[1]);
+}
+
 static void test_filter_other_abi(void **state)
 {
 	(void)state;
@@ -414,6 +492,7 @@ int main(void)
 		cmocka_unit_test(test_program),	    cmocka_unit_test(test_program_as_user),
 		cmocka_unit_test(test_client),	    cmocka_unit_test(test_die_with),    cmocka_unit_test(test_close_fds),
 		cmocka_unit_test(test_probe),	    cmocka_unit_test(test_filter_program),
+		cmocka_unit_test(test_brokered_connect),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

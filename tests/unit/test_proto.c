@@ -113,8 +113,14 @@ static void boot_round_trip(void **state)
 				     .restricted = true, .init = "auto", .init_args = { 1, { "--x" } },
 				     .init_env = { 1, { "I=1" } }, .mkdirs = { 2, { "/m", "/n/o" } },
 				     .removes = { 1, { "/r" } } };
+	boot_in.ip4 = "172.16.0.2";
+	boot_in.gateway6 = "fd42::1";
 	assert_true(msg_encode_boot(&b, &boot_in));
 	assert_true(msg_decode_boot(b.data, b.len, &boot_out));
+	assert_string_equal(boot_out.ip4, "172.16.0.2");
+	assert_string_equal(boot_out.gateway6, "fd42::1");
+	assert_null(boot_out.gateway4);
+	assert_null(boot_out.ip6);
 	assert_string_equal(boot_out.hostname, "box");
 	assert_int_equal(boot_out.upper, MSG_UPPER_EXT4);
 	assert_true(boot_out.realtime_ns == UINT64_MAX);

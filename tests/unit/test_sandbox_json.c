@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -33,6 +34,7 @@ static void everything_comes_back(void **state)
 					   { .path = "/u", .read_only = true, .nosuid = true, .nodev = true } };
 	const struct msg_rlimit limits[] = { { .resource = RLIMIT_CORE, .soft = 0, .hard = UINT64_MAX },
 					     { .resource = RLIMIT_NOFILE, .soft = 10, .hard = 20 } };
+	struct net_spec net;
 	const struct run_spec in = { .name = "box.1_a-b",
 				     .image = "localhost/busybox:1",
 				     .digest = "sha256:0123",
@@ -66,11 +68,14 @@ static void everything_comes_back(void **state)
 				     .restricted = true,
 				     .max_duration_s = 3600,
 				     .idle_timeout_s = 60,
-				     .hypervisor = HYPERVISOR_CHOICE_QEMU };
-	char *text = sandbox_json_encode(&in, 1234567890123456789, NULL), *again;
+				     .hypervisor = HYPERVISOR_CHOICE_QEMU,
+				     .net = &net };
+	char *text, *again;
 	const struct run_spec *s = &got.spec;
 
 	(void)state;
+	assert_true(net_spec_default(&net));
+	text = sandbox_json_encode(&in, 1234567890123456789, NULL);
 	assert_non_null(text);
 	assert_int_equal(sandbox_json_decode(text, &got, NULL), 0);
 	assert_int_equal(got.created_ns, 1234567890123456789);
@@ -102,6 +107,7 @@ static void everything_comes_back(void **state)
 	again = sandbox_json_encode(s, got.created_ns, NULL);
 	assert_string_equal(again, text);
 	sandbox_json_free(&got);
+	net_spec_free(&net);
 	free(again);
 	free(text);
 }
@@ -121,11 +127,125 @@ static void defaults_are_left_out(void **state)
 	free(text);
 }
 
+/** words() - A list of the network's. */
+static struct net_words words(const char *a, const char *b)
+{
+	struct net_words w = { 0 };
+
+	assert_true(net_words_add(&w, a) && net_words_add(&w, b));
+	return w;
+}
+
+static void networks_come_back(void **state)
+{
+	struct net_spec in = { .allow_egress = true,
+			       .strict = true,
+			       .no_rebind_protection = true,
+			       .dns_timeout_ms = 700,
+			       .max_connections = 4096,
+			       .mtu = 9000,
+			       .rates.of[RATE_EGRESS][RATE_BYTES] = { 1 << 20, 5, 1000 },
+			       .rates.of[RATE_INGRESS][RATE_PACKETS] = { 100, 0, 60000 },
+			       .port_count = 2,
+			       .pcap = strdup("/tmp/x.pcapng") };
+	const struct net_spec *n = &got.net;
+	char *text, *again;
+
+	(void)state;
+	in.rules = words("deny@10.0.0.0/8", "allow@suffix=example.com:tcp:443");
+	in.block_domains = words("a.test", "b.test");
+	in.block_suffixes = words("c.test", "d");
+	in.nameservers = words("1.1.1.1:54", "dns.test");
+	in.ports = calloc(2, sizeof(*in.ports));
+	assert_int_equal(net_port_parse("[::1]:8080:80/udp", &in.ports[0], NULL), 0);
+	assert_int_equal(net_port_parse("0.0.0.0:22:2222", &in.ports[1], NULL), 0);
+	text = sandbox_json_encode(&(struct run_spec){ .name = "a", .image = "b", .net = &in }, 1, NULL);
+	assert_non_null(text);
+	assert_int_equal(sandbox_json_decode(text, &got, NULL), 0);
+	assert_ptr_equal(got.spec.net, n);
+	assert_true(n->allow_egress && !n->allow_ingress && n->strict && n->no_rebind_protection && !n->none);
+	assert_true(n->dns_timeout_ms == 700 && n->max_connections == 4096 && n->mtu == 9000);
+	same_words((const char *const *)n->rules.item, n->rules.count, (const char *const *)in.rules.item, 2);
+	same_words((const char *const *)n->nameservers.item, n->nameservers.count,
+		   (const char *const *)in.nameservers.item, 2);
+	assert_memory_equal(&n->rates, &in.rates, sizeof(in.rates));
+	assert_int_equal(n->port_count, 2);
+	assert_memory_equal(n->ports, in.ports, 2 * sizeof(*in.ports));
+	assert_string_equal(n->pcap, in.pcap);
+	again = sandbox_json_encode(&got.spec, got.created_ns, NULL);
+	assert_string_equal(again, text);
+	sandbox_json_free(&got);
+	net_spec_free(&in);
+	free(again);
+	free(text);
+
+	in.none = true;
+	text = sandbox_json_encode(&(struct run_spec){ .name = "a", .image = "b", .net = &in }, 1, NULL);
+	assert_int_equal(sandbox_json_decode(text, &got, NULL), 0);
+	assert_true(got.spec.net->none);
+	sandbox_json_free(&got);
+	free(text);
+}
+
+/* Of before there was a network: the default one. */
+static void without_a_network(void **state)
+{
+	(void)state;
+	assert_int_equal(
+		sandbox_json_decode("{\"version\":1,\"name\":\"a\",\"image\":\"b\",\"config\":{}}", &got, NULL), 0);
+	assert_int_equal(got.spec.net->rules.count, 2);
+	assert_string_equal(got.spec.net->rules.item[1], "allow@public");
+	assert_true(!got.spec.net->none && !got.spec.net->allow_egress && got.spec.net->mtu == NET_MTU);
+	sandbox_json_free(&got);
+}
+
+static void damaged_networks(void **state)
+{
+	static const char *const bad[] = {
+		"7",
+		"[]",
+		"{\"none\":1}",
+		"{\"rules\":\"x\"}",
+		"{\"rules\":[1]}",
+		"{\"rules\":[\"allow@publik\"]}",
+		"{\"egress\":true}",
+		"{\"egress\":\"maybe\"}",
+		"{\"strict\":\"yes\"}",
+		"{\"mtu\":100}",
+		"{\"mtu\":65521}",
+		"{\"mtu\":-1}",
+		"{\"max_connections\":0}",
+		"{\"max_connections\":4097}",
+		"{\"dns_timeout_ms\":0}",
+		"{\"dns_timeout_ms\":99999999999}",
+		"{\"ports\":{}}",
+		"{\"ports\":[1]}",
+		"{\"ports\":[\"0:0\"]}",
+		"{\"nameservers\":[\"1.1.1\"]}",
+		"{\"block_domains\":[\"a..b\"]}",
+		"{\"pcap\":\"x\"}",
+		"{\"pcap\":1}",
+		"{\"rates\":[]}",
+		"{\"rates\":{\"egress_ops\":{}}}",
+		"{\"rates\":{\"egress_ops\":{\"amount\":1,\"burst\":0,\"interval_ms\":0}}}",
+	};
+	char text[200];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		snprintf(text, sizeof(text),
+			 "{\"version\":1,\"name\":\"a\",\"image\":\"b\",\"config\":{\"network\":%s}}", bad[i]);
+		if (sandbox_json_decode(text, &got, NULL) != -ERR_INVALID)
+			fail_msg("taken: %s", bad[i]);
+	}
+}
+
 static void text_that_is_no_utf8(void **state)
 {
-	const struct run_spec specs[] = { { .name = "a", .image = "b", .workdir = "/\xff" },
-					  { .name = "a", .image = "b", .env = (const char *[]){ "A=\xc3" },
-					    .env_count = 1 } };
+	const struct run_spec specs[] = {
+		{ .name = "a", .image = "b", .workdir = "/\xff" },
+		{ .name = "a", .image = "b", .env = (const char *[]){ "A=\xc3" }, .env_count = 1 }
+	};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(specs); i++) {
@@ -199,12 +319,13 @@ static void of_a_newer_msb(void **state)
 	struct error err = ERROR_INIT;
 
 	(void)state;
-	assert_int_equal(sandbox_json_decode("{\"version\":2,\"name\":\"a\",\"image\":\"b\",\"config\":{}}", &got, &err),
-			 -ERR_UNSUPPORTED);
+	assert_int_equal(
+		sandbox_json_decode("{\"version\":2,\"name\":\"a\",\"image\":\"b\",\"config\":{}}", &got, &err),
+		-ERR_UNSUPPORTED);
 	/* Keys of a newer one of the same version are passed over. */
 	assert_int_equal(
-		sandbox_json_decode("{\"version\":1,\"name\":\"a\",\"image\":\"b\",\"x\":1,\"config\":{\"y\":[]}}", &got,
-				    &err),
+		sandbox_json_decode("{\"version\":1,\"name\":\"a\",\"image\":\"b\",\"x\":1,\"config\":{\"y\":[]}}",
+				    &got, &err),
 		0);
 	sandbox_json_free(&got);
 }
@@ -213,8 +334,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(everything_comes_back), cmocka_unit_test(defaults_are_left_out),
-		cmocka_unit_test(text_that_is_no_utf8),	 cmocka_unit_test(damaged_ones),
-		cmocka_unit_test(cut_ones),		 cmocka_unit_test(of_a_newer_msb),
+		cmocka_unit_test(networks_come_back),	 cmocka_unit_test(without_a_network),
+		cmocka_unit_test(damaged_networks),	 cmocka_unit_test(text_that_is_no_utf8),
+		cmocka_unit_test(damaged_ones),		 cmocka_unit_test(cut_ones),
+		cmocka_unit_test(of_a_newer_msb),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

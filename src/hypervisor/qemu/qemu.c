@@ -43,9 +43,9 @@
 struct qemu {
 	pid_t pid;
 	int pidfd;
-	int stderr_fd;	/* memfd, sealed to STDERR_BYTES_MAX */
-	int qmp;	/* our end */
-	int lifeline;	/* write end: its closing tells a child that has not yet set its parent-death signal */
+	int stderr_fd; /* memfd, sealed to STDERR_BYTES_MAX */
+	int qmp;       /* our end */
+	int lifeline;  /* write end: its closing tells a child that has not yet set its parent-death signal */
 };
 
 /** What the child inherits, besides the devices. */
@@ -59,6 +59,15 @@ struct inherited {
 	int lifeline;
 	int report; /* closed by execve(): what confinement was got, or why QEMU could not be started */
 };
+
+/** net_of() - QEMU's end of the network card, which it does not inherit. Return: NULL: there is none. */
+static const struct qemu_device *net_of(const struct qemu_device *devices, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (devices[i].id == VIRTIO_ID_NET)
+			return &devices[i];
+	return NULL;
+}
 
 /** Sent by the child before (report) or instead of (failed) becoming QEMU. */
 struct child_report {
@@ -104,9 +113,32 @@ static void __attribute__((format(printf, 2, 3))) arg(struct args *a, const char
 	a->used += (size_t)n + 1;
 }
 
-/** device_args() - One device on the inherited end of its socket pair. */
-static void device_args(struct args *a, const struct qemu_device *d, size_t i)
+/**
+ * net_args() - The network card. QEMU takes only a unix socket that it connected itself for this one: it connects, the
+ * path does not matter, and is given its end (confine_answer_connect()). No control queue: nothing changes at run time.
+ */
+static void net_args(struct args *a, const struct monitor_config *cfg, size_t i)
 {
+	const uint8_t *m = cfg->mac;
+
+	arg(a, "-chardev");
+	arg(a, "socket,id=c%zu,path=/net", i);
+	arg(a, "-netdev");
+	arg(a, "vhost-user,id=n%zu,chardev=c%zu", i, i);
+	arg(a, "-device");
+	arg(a,
+	    "virtio-net-device,netdev=n%zu,mac=%02x:%02x:%02x:%02x:%02x:%02x,host_mtu=%u,ctrl_vq=off,ctrl_rx=off,"
+	    "ctrl_vlan=off,ctrl_rx_extra=off,ctrl_mac_addr=off,ctrl_guest_offloads=off,guest_announce=off",
+	    i, m[0], m[1], m[2], m[3], m[4], m[5], cfg->mtu);
+}
+
+/** device_args() - One device on the inherited end of its socket pair. */
+static void device_args(struct args *a, const struct monitor_config *cfg, const struct qemu_device *d, size_t i)
+{
+	if (d->id == VIRTIO_ID_NET) {
+		net_args(a, cfg, i);
+		return;
+	}
 	arg(a, "-chardev");
 	arg(a, "socket,id=c%zu,fd=%d", i, d->sock);
 	arg(a, "-device");
@@ -187,7 +219,7 @@ static void build_args(struct args *a, const struct monitor_config *cfg, const s
 	arg(a, "-mon");
 	arg(a, "chardev=qmp,mode=control");
 	for (size_t i = 0; i < count; i++)
-		device_args(a, &devices[i], i);
+		device_args(a, cfg, &devices[i], i);
 }
 
 /** limit_resources() - What QEMU writes ends here; a write beyond fails instead of raising SIGXFSZ. */
@@ -204,7 +236,8 @@ static int become_qemu(const struct monitor_config *cfg, const struct inherited 
 		       size_t count, const struct args *a, bool in_user_ns, struct child_report *report)
 {
 	static char *const env[] = { (char *)"LC_ALL=C", NULL };
-	int keep[KEEP_MAX], n = 0, null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	int keep[KEEP_MAX], n = 0, null = open("/dev/null", O_RDWR | O_CLOEXEC), broker = -1;
+	bool net = net_of(devices, count);
 	const int readable[] = { in->kernel, in->initrd };
 	sigset_t none;
 
@@ -217,7 +250,8 @@ static int become_qemu(const struct monitor_config *cfg, const struct inherited 
 	keep[n++] = in->ram;
 	keep[n++] = in->qmp;
 	for (size_t i = 0; i < count; i++)
-		keep[n++] = devices[i].sock;
+		if (devices[i].id != VIRTIO_ID_NET)
+			keep[n++] = devices[i].sock;
 	for (int i = 0; i < n; i++)
 		if (fd_set_cloexec(keep[i], false) < 0)
 			return err_set(&report->err, ERR_SYSTEM, errno, "QEMU's descriptors");
@@ -231,10 +265,11 @@ static int become_qemu(const struct monitor_config *cfg, const struct inherited 
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	prctl(PR_SET_NAME, "msb-qemu");
 	if (confine_program(in_user_ns, readable, ARRAY_LEN(readable), &report->confine, &report->err) < 0 ||
-	    confine_die_with(in->lifeline, &report->err) < 0 || confine_filter_program(&report->err) < 0)
+	    confine_die_with(in->lifeline, &report->err) < 0 ||
+	    confine_filter_program(net ? &broker : NULL, &report->err) < 0)
 		return -(int)report->err.code;
 	limit_resources();
-	if (fd_write_full(in->report, report, sizeof(*report)) < 0)
+	if (fd_send_msg(in->report, report, sizeof(*report), &broker, net ? 1 : 0) < 0)
 		return err_set(&report->err, ERR_CLOSED, errno, "report to the monitor");
 	execve(cfg->qemu_path, a->item, env);
 	err_set(&report->err, ERR_UNSUPPORTED, errno, "start %s", cfg->qemu_path);
@@ -251,19 +286,23 @@ static _Noreturn void child(const struct monitor_config *cfg, const struct inher
 
 	become_qemu(cfg, in, devices, count, a, in_user_ns, &report);
 	report.failed = true;
-	fd_write_full(in->report, &report, sizeof(report));
+	fd_send_msg(in->report, &report, sizeof(report), NULL, 0);
 	_exit(127);
 }
 
-/** hear() - What the child says until it executes QEMU. */
-static int hear(int fd, struct error *err)
+/** hear() - What the child says until it executes QEMU. @broker: takes what it passes, if it does. */
+static int hear(int fd, int *broker, struct error *err)
 {
 	struct child_report report;
+	int fds[FD_PASS_MAX];
 	bool heard = false;
+	size_t count;
 
 	/* The child runs our own code up to execve(): trusted, and short. */
-	while (fd_read_full(fd, &report, sizeof(report)) == (ssize_t)sizeof(report)) {
+	while (fd_recv_msg(fd, &report, sizeof(report), fds, &count) == (ssize_t)sizeof(report)) {
 		heard = true;
+		if (count)
+			*broker = fds[0];
 		if (report.failed) {
 			err_set(err, report.err.code, 0, "%s", report.err.text);
 			return report.err.hint[0] ? err_hint(err, "%s", report.err.hint) : -(int)err->code;
@@ -349,11 +388,26 @@ static int prepare(struct qemu *q, struct inherited *in, const struct monitor_co
 		return err_set(err, ERR_SYSTEM, errno, "qemu: lifeline");
 	in->lifeline = pair[0];
 	q->lifeline = pair[1];
-	if (pipe2(pair, O_CLOEXEC) < 0)
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		return err_set(err, ERR_SYSTEM, errno, "qemu: report");
 	*report_fd = pair[0];
 	in->report = pair[1];
 	return 0;
+}
+
+/** last_words() - The end of what QEMU wrote to its stderr, on one line. */
+static void last_words(int fd, char *out, size_t size)
+{
+	off_t end = lseek(fd, 0, SEEK_CUR); /* shared with QEMU's */
+	ssize_t n = fd_pread_full(fd, out, size - 1, MAX(end - (off_t)size + 1, 0));
+
+	n = MAX(MIN(n, (ssize_t)end), 0);
+	while (n > 0 && (unsigned char)out[n - 1] <= ' ')
+		n--;
+	out[n] = '\0';
+	for (ssize_t i = 0; i < n; i++)
+		if ((unsigned char)out[i] < 0x20 || (unsigned char)out[i] > 0x7e)
+			out[i] = ' ';
 }
 
 /** start() - Fork, confine, execute. */
@@ -363,6 +417,8 @@ static int start(struct qemu *q, const struct monitor_config *cfg, const struct 
 	_cleanup_(freep) struct args *a = calloc(1, sizeof(*a));
 	struct inherited in = { -1, -1, -1, -1, -1, -1, -1, -1 };
 	_cleanup_fd_ int report = -1;
+	_cleanup_fd_ int broker = -1;
+	const struct qemu_device *net = net_of(devices, count);
 	bool in_user_ns;
 	int rc;
 
@@ -389,7 +445,18 @@ static int start(struct qemu *q, const struct monitor_config *cfg, const struct 
 	q->pidfd = (int)syscall(SYS_pidfd_open, q->pid, 0);
 	if (q->pidfd < 0)
 		return err_set(err, ERR_SYSTEM, errno, "watch QEMU");
-	return hear(report, err);
+	rc = hear(report, &broker, err);
+	if (rc == 0 && net)
+		rc = confine_answer_connect(TAKE_FD(broker), net->sock, q->pidfd, err);
+	/* Its own words say more than that it did not connect. */
+	if (rc < 0 && err->code == ERR_CLOSED) {
+		char words[STDERR_TAIL];
+
+		last_words(q->stderr_fd, words, sizeof(words));
+		err_clear(err);
+		rc = err_set(err, ERR_SYSTEM, 0, "QEMU ended while it started: %s", words);
+	}
+	return rc;
 }
 
 struct qemu *qemu_start(const struct monitor_config *cfg, const struct qemu_device *devices, size_t count,
@@ -420,21 +487,6 @@ struct qemu *qemu_start(const struct monitor_config *cfg, const struct qemu_devi
 int qemu_pidfd(const struct qemu *q)
 {
 	return q->pidfd;
-}
-
-/** last_words() - The end of what QEMU wrote to its stderr, on one line. */
-static void last_words(int fd, char *out, size_t size)
-{
-	off_t end = lseek(fd, 0, SEEK_CUR); /* shared with QEMU's */
-	ssize_t n = fd_pread_full(fd, out, size - 1, MAX(end - (off_t)size + 1, 0));
-
-	n = MAX(MIN(n, (ssize_t)end), 0);
-	while (n > 0 && (unsigned char)out[n - 1] <= ' ')
-		n--;
-	out[n] = '\0';
-	for (ssize_t i = 0; i < n; i++)
-		if ((unsigned char)out[i] < 0x20 || (unsigned char)out[i] > 0x7e)
-			out[i] = ' ';
 }
 
 /** said_reset() - Did QMP report that the guest reset itself? QEMU is gone: what it sent is all there. */
