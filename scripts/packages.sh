@@ -7,8 +7,8 @@ build="build-essential meson ninja-build pkg-config python3 musl-tools libssl-de
 	linux-source-6.12 flex bison bc libelf-dev xz-utils patch util-linux"
 demo="umoci busybox-static"
 test="$demo git python3-pytest mmdebstrap uidmap cpio kmod skopeo buildah erofs-utils qemu-utils clang libclang-rt-14-dev
-	docker-registry apache2-utils openssl iproute2 zsh fish man-db tmux curl
-	dnsmasq-base bind9-dnsutils iputils-ping iperf3 nftables procps"
+	procps docker-registry apache2-utils openssl iproute2 zsh fish man-db tmux curl python3-dnspython
+	dnsmasq-base bind9-dnsutils iputils-ping iperf3 nftables"
 list() { for set in "$@"; do case $set in build) echo $build ;; demo) echo $demo ;; test) echo $test ;; esac; done; }
 case ${1:-} in
 install) shift ;;

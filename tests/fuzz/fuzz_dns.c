@@ -81,28 +81,33 @@ static bool see(void *arg, const struct ip *ip, uint32_t ttl_s, bool hint)
 static void as_answer(const uint8_t *data, size_t size)
 {
 	struct dns_in in = dns_in_at(data, size, 0);
+	struct dns_request asked = { .edns = true };
+	const struct dns_question *q = &asked.question;
 	struct dns_answer answer, again;
-	struct dns_question q;
 	struct dns_header h;
 
 	dns_read_header(&in, &h);
-	dns_read_question(&in, &q);
+	dns_read_question(&in, &asked.question);
 	if (in.r.failed)
 		return;
-	check_text(&q.name);
-	if (dns_rebuild(data, size, h.id, &q, true, first, DNS_MESSAGE_MAX, &answer) != DNS_RESULT_ANSWER)
+	check_text(&q->name);
+	asked.id = h.id;
+	asked.dnssec_ok = h.flags & DNS_FLAG_CD;
+	if (dns_rebuild(data, size, &asked, first, DNS_MESSAGE_MAX, &answer) != DNS_RESULT_ANSWER)
 		return;
 	require(answer.length <= DNS_MESSAGE_MAX);
-	if (q.klass != DNS_CLASS_IN)
+	if (q->klass != DNS_CLASS_IN)
 		return;
-	check_records(first, answer.length, &q);
+	check_records(first, answer.length, q);
 	dns_each_address(first, answer.length, see, NULL);
 	/* Once more: there is nothing left to leave out. */
-	if (dns_rebuild(first, answer.length, 0, &q, false, second, DNS_MESSAGE_MAX, &again) == DNS_RESULT_ANSWER)
+	asked.id = 0;
+	asked.edns = false;
+	if (dns_rebuild(first, answer.length, &asked, second, DNS_MESSAGE_MAX, &again) == DNS_RESULT_ANSWER)
 		require(again.length == answer.length && memcmp(first, second, again.length) == 0 &&
 			again.ttl_s == answer.ttl_s);
 	dns_age(first, answer.length, 7);
-	check_records(first, answer.length, &q);
+	check_records(first, answer.length, q);
 }
 
 static void told(void *arg, const uint8_t *message, size_t length)

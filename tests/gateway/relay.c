@@ -230,7 +230,8 @@ static void work(int tap, int gateway)
 			if (wires[i].count)
 				next = MIN(next, wires[i].heap[0].due);
 		}
-		next = MAX(next - clock_monotonic_ns(), 0);
+		now = clock_monotonic_ns();
+		next = MAX(next - now, 0);
 		wait = (struct timespec){ next / NSEC_PER_SEC, next % NSEC_PER_SEC };
 		if (ppoll(p, 2, next > NSEC_PER_SEC * 100 ? NULL : &wait, NULL) < 0 && errno != EINTR)
 			return;

@@ -18,6 +18,7 @@
 
 static struct build m;
 static uint8_t to[65536];
+static bool dnssec; /* is asked for */
 
 static struct dns_name name_of(const char *text)
 {
@@ -294,8 +295,11 @@ static const char *rebuild(const char *name, uint16_t type, struct dns_answer *a
 {
 	static const char *const why[] = { [DNS_RESULT_TRUNCATED] = "truncated", [DNS_RESULT_NO_EDNS] = "no edns",
 					   [DNS_RESULT_NOT_OURS] = "not ours" };
-	struct dns_question q = { .name = name_of(name), .type = type, .klass = DNS_CLASS_IN };
-	enum dns_result result = dns_rebuild(m.b, m.n, 7, &q, true, to, sizeof(to), answer);
+	struct dns_request asked = { .id = 7, .edns = true, .dnssec_ok = dnssec };
+	enum dns_result result;
+
+	asked.question = (struct dns_question){ .name = name_of(name), .type = type, .klass = DNS_CLASS_IN };
+	result = dns_rebuild(m.b, m.n, &asked, to, sizeof(to), answer);
 
 	return result == DNS_RESULT_ANSWER ? show(to, answer->length) : why[result];
 }
@@ -355,16 +359,19 @@ static void test_answer_records(void **state)
 	struct dns_answer a;
 
 	(void)state;
-	/* The chain, in an order of its own; nothing else. */
+	/* The chain in its order; nothing else. */
 	START(FLAGS_OK | DNS_FLAG_AD, "a.com", DNS_A);
-	ADD(1, "c.net", DNS_A, 30, "1.1.1.1");
+	ADD(1, "c.net", DNS_A, 9, "6.6.6.6");
 	ADD(1, "bank.com", DNS_A, 9, "6.6.6.6");
-	ADD(1, "b.org", DNS_CNAME, 20, "c.net");
-	ADD(1, "a.com", DNS_A, 9, "6.6.6.6");
 	ADD(1, "a.com", DNS_CNAME, 10, "B.org");
 	ADD(1, "a.com", DNS_CNAME, 10, "bank.com");
+	ADD(1, "a.com", DNS_A, 9, "6.6.6.6");
+	ADD(1, "b.org", DNS_CNAME, 20, "c.net");
 	ADD(1, "c.net", DNS_AAAA, 9, "::6");
+	ADD(1, "c.net", DNS_A, 30, "1.1.1.1");
+	ADD(1, "bank.com", DNS_A, 9, "6.6.6.6");
 	ADD(1, "c.net", DNS_A, 40, "1.1.1.2");
+	ADD(1, "c.net", DNS_CNAME, 10, "bank.com");
 	ADD(1, "c.net", DNS_A, 9, "6.6.6.6", 0, 3);
 	ADD(2, "com", DNS_NS, 9, "evil.com");
 	ADD(2, "com", DNS_SOA, 9, "9");
@@ -388,7 +395,8 @@ static void test_answer_records(void **state)
 	START(FLAGS_OK, "a.com", DNS_A);
 	ADD(1, "a.com", DNS_CNAME, 10, "b.com");
 	ADD(1, "b.com", DNS_CNAME, 10, "a.com");
-	assert_string_equal(rebuild("a.com", DNS_A, &a), "not ours");
+	assert_string_equal(rebuild("a.com", DNS_A, &a), "0 1:a.com 5 10 b.com 1:b.com 5 10 a.com");
+	assert_int_equal(a.ttl_s, 0);
 	for (unsigned int hops = DNS_HOPS_MAX; hops <= DNS_HOPS_MAX + 1; hops++) {
 		START(FLAGS_OK, "n0", DNS_A);
 		for (unsigned int i = 0; i < hops; i++) {
@@ -506,7 +514,7 @@ static void test_answer_negative(void **state)
 
 static void test_answer_dnssec(void **state)
 {
-	static const char of_a[] = "\0\1\x0d\2\0\0\0\x0a\0\0\0\0\0\0\0\0\1\1\3com\0sig", of_ns[] = "\0\2\x0d\2\0\0\0\x0a\0\0\0\0\0\0\0\0\1\1\3com\0sig";
+	static const char of_a[] = "\0\1\x0d\2\0\0\0\x0a\0\0\0\0\0\0\0\0\1\1\3com\0sig", of_dname[] = "\0\x27\x0d\2\0\0\0\x0a\0\0\0\0\0\0\0\0\1\1\3com\0sig", of_ns[] = "\0\2\x0d\2\0\0\0\x0a\0\0\0\0\0\0\0\0\1\1\3com\0sig";
 	struct dns_answer a;
 
 	(void)state;
@@ -515,7 +523,13 @@ static void test_answer_dnssec(void **state)
 	ADD(1, "a.com", DNS_RRSIG, 60, of_a, 26);
 	ADD(1, "a.com", DNS_RRSIG, 60, of_ns, 26);
 	ADD(1, "b.com", DNS_RRSIG, 60, of_a, 26);
-	assert_string_equal(rebuild("a.com", DNS_A, &a), "0 1:a.com 1 60 1.2.3.4 1:a.com 46 60 [26]");
+	ADD(2, "a.com", DNS_DS, 60, of_a, 26);
+	ADD(2, "a.com", DNS_NSEC, 60, of_a, 26);
+	assert_string_equal(rebuild("a.com", DNS_A, &a), "0 1:a.com 1 60 1.2.3.4");
+	dnssec = true;
+	assert_string_equal(rebuild("a.com", DNS_A, &a),
+			    "0 1:a.com 1 60 1.2.3.4 1:a.com 46 60 [26] 2:a.com 47 60 [26]");
+	dnssec = false;
 	/* DNAME, with the CNAME that was made of it. */
 	START(FLAGS_OK, "x.a.com", DNS_A);
 	ADD(1, "a.com", DNS_DNAME, 60, "b.com");
@@ -524,6 +538,20 @@ static void test_answer_dnssec(void **state)
 	ADD(1, "x.b.com", DNS_A, 60, "1.2.3.4");
 	assert_string_equal(rebuild("x.a.com", DNS_A, &a),
 			    "0 1:a.com 39 60 [7] 1:x.a.com 5 60 x.b.com 1:x.b.com 1 60 1.2.3.4");
+	/* Each with its signature. */
+	START(FLAGS_OK, "x.a.com", DNS_A);
+	ADD(1, "a.com", DNS_DNAME, 60, "b.com");
+	ADD(1, "a.com", DNS_RRSIG, 60, of_dname, 26);
+	ADD(1, "x.a.com", DNS_CNAME, 60, "x.b.com");
+	ADD(1, "x.b.com", DNS_A, 60, "1.2.3.4");
+	ADD(1, "x.b.com", DNS_A, 60, "1.2.3.5");
+	ADD(1, "x.b.com", DNS_RRSIG, 60, of_a, 26);
+	ADD(1, "x.b.com", DNS_RRSIG, 60, of_a, 26);
+	dnssec = true;
+	assert_string_equal(rebuild("x.a.com", DNS_A, &a),
+			    "0 1:a.com 39 60 [7] 1:a.com 46 60 [26] 1:x.a.com 5 60 x.b.com 1:x.b.com 1 60 1.2.3.4 "
+			    "1:x.b.com 1 60 1.2.3.5 1:x.b.com 46 60 [26] 1:x.b.com 46 60 [26]");
+	dnssec = false;
 }
 
 /* The largest messages that are taken, and the ones beyond. */

@@ -12,10 +12,16 @@
 struct rebuild {
 	struct dns_in in;    /* at the first record */
 	struct dns_header h; /* as it came */
-	const struct dns_question *q;
+	const struct dns_request *asked;
 	struct dns_out out;
 	uint16_t answers, authority; /* that were written */
 	uint32_t ttl_s;		     /* the smallest of them */
+	struct dns_name at;	     /* the chain's end so far */
+	unsigned int hops;
+	bool nothing;	      /* NXDOMAIN: what the answer has at the chain's end is left out */
+	bool found;	      /* a record of the type, at the chain's end */
+	struct dns_name last; /* the answer that was written last: signatures follow it */
+	uint16_t last_type;
 };
 
 /** usable_ttl() - RFC 2181, 8: with the highest bit set it is 0. */
@@ -52,46 +58,50 @@ static bool write(struct rebuild *b, const struct dns_record *record, uint32_t t
 	return dns_copy_record(&b->out, &b->in, record, ttl);
 }
 
-/** signs() - Is it the signature of a record of this type? */
-static bool signs(const struct rebuild *b, const struct dns_record *record, uint16_t type)
+/** signs() - Is it the signature of what was written last? */
+static bool signs(const struct rebuild *b, const struct dns_record *r)
 {
-	const uint8_t *data = b->in.message + record->at;
+	const uint8_t *data = b->in.message + r->at;
 
-	return record->type == DNS_RRSIG && record->size >= 2 && (type == DNS_ANY || (data[0] << 8 | data[1]) == type);
+	return r->type == DNS_RRSIG && b->asked->dnssec_ok && b->answers > 0 && r->size >= 2 &&
+	       (data[0] << 8 | data[1]) == b->last_type && dns_name_equal(&r->owner, &b->last);
+}
+
+/** step() - Follow a CNAME to its target. Return: false when that cannot be read, or when the chain is too long. */
+static bool step(struct rebuild *b, const struct dns_record *cname)
+{
+	struct dns_in data = dns_in_at(b->in.message, cname->at + cname->size, cname->at);
+
+	dns_read_name(&data, &b->at);
+	return !data.r.failed && ++b->hops <= DNS_HOPS_MAX;
+}
+
+/** write_answer() - One record, if it belongs. Return: false when it does but is malformed. */
+static bool write_answer(struct rebuild *b, const struct dns_record *r)
+{
+	uint16_t type = b->asked->question.type;
+	bool all = type == DNS_CNAME || type == DNS_ANY; /* that a name has, without following CNAMEs */
+	bool here = dns_name_equal(&r->owner, &b->at), alias = here && r->type == DNS_CNAME && !all && !b->found;
+	bool wanted = here && (r->type == type || type == DNS_ANY) && !(type == DNS_CNAME && b->found) && !b->nothing;
+
+	if (signs(b, r))
+		return write(b, r, usable_ttl(r->ttl), &b->answers);
+	/* DNAME stands at a name above, in front of the CNAME that was made of it (RFC 6672, 3.1). */
+	if (!alias && !wanted && !(r->type == DNS_DNAME && !here && dns_name_within(&b->at, &r->owner)))
+		return true;
+	if (!write(b, r, usable_ttl(r->ttl), &b->answers) || (alias && !step(b, r)))
+		return false;
+	b->found |= wanted;
+	b->last = r->owner;
+	b->last_type = r->type;
+	return true;
 }
 
 /**
- * write_answers() - The records at one name of the chain.
- * @type: that was asked, or DNS_CNAME for a step
- * Return: how many of that type, or -1 when one is malformed
+ * write_answers() - What belongs to the question, read once and forwards as the resolver of a C library does: the
+ * records of a chain stand in its order. Return: false when one is malformed.
  */
-static int write_answers(struct rebuild *b, const struct dns_name *at, uint16_t type)
-{
-	struct dns_in in = b->in;
-	int found = 0;
-
-	for (unsigned int i = 0; i < b->h.counts[1]; i++) {
-		struct dns_record r;
-		bool same, of_type;
-
-		dns_read_record(&in, &r);
-		if (r.klass != DNS_CLASS_IN || r.type == DNS_OPT)
-			continue;
-		same = dns_name_equal(&r.owner, at);
-		/* Of CNAMEs a name has one. */
-		of_type = same && (r.type == type || type == DNS_ANY) && !(type == DNS_CNAME && found);
-		if (!of_type && !(same && signs(b, &r, type)) &&
-		    !(type == DNS_CNAME && !same && r.type == DNS_DNAME && dns_name_within(at, &r.owner)))
-			continue;
-		if (!write(b, &r, usable_ttl(r.ttl), &b->answers))
-			return -1;
-		found += of_type;
-	}
-	return found;
-}
-
-/** find_alias() - The target of the name's CNAME. Return: false when it has none that can be read. */
-static bool find_alias(const struct rebuild *b, const struct dns_name *at, struct dns_name *target)
+static bool write_answers(struct rebuild *b)
 {
 	struct dns_in in = b->in;
 
@@ -99,14 +109,10 @@ static bool find_alias(const struct rebuild *b, const struct dns_name *at, struc
 		struct dns_record r;
 
 		dns_read_record(&in, &r);
-		if (r.type == DNS_CNAME && r.klass == DNS_CLASS_IN && dns_name_equal(&r.owner, at)) {
-			struct dns_in data = dns_in_at(in.message, r.at + r.size, r.at);
-
-			dns_read_name(&data, target);
-			return !data.r.failed;
-		}
+		if (r.klass == DNS_CLASS_IN && r.type != DNS_OPT && !write_answer(b, &r))
+			return false;
 	}
-	return false;
+	return true;
 }
 
 /** soa_ttl() - RFC 2308, 5: for how long it says that something is not there. */
@@ -125,11 +131,10 @@ static uint32_t soa_ttl(const struct rebuild *b, const struct dns_record *soa)
 /**
  * write_authority() - The SOA of a negative answer and what proves it. Records that a cache could take for more than
  * that (NS) are left out.
- * @at:       end of the chain
- * @negative: there was no record of the type; otherwise only proofs are copied (of wildcards: RFC 4035, 3.1.3.3)
+ * When there was a record of the type, only proofs are copied (of wildcards: RFC 4035, 3.1.3.3).
  * Return: false when one is malformed. *has_soa: there was one
  */
-static bool write_authority(struct rebuild *b, const struct dns_name *at, bool negative, bool *has_soa)
+static bool write_authority(struct rebuild *b, bool *has_soa)
 {
 	struct dns_in in = b->in;
 
@@ -140,8 +145,8 @@ static bool write_authority(struct rebuild *b, const struct dns_name *at, bool n
 		dns_read_record(&in, &r);
 		if (i < b->h.counts[1] || r.klass != DNS_CLASS_IN)
 			continue;
-		soa = negative && !*has_soa && r.type == DNS_SOA && dns_name_within(at, &r.owner);
-		proof = r.type == DNS_NSEC || r.type == DNS_NSEC3 || r.type == DNS_DS || r.type == DNS_RRSIG;
+		soa = !b->found && !*has_soa && r.type == DNS_SOA && dns_name_within(&b->at, &r.owner);
+		proof = b->asked->dnssec_ok && (r.type == DNS_NSEC || r.type == DNS_NSEC3 || r.type == DNS_RRSIG);
 		if (!soa && !proof)
 			continue;
 		if (!write(b, &r, soa ? soa_ttl(b, &r) : usable_ttl(r.ttl), &b->authority))
@@ -152,43 +157,35 @@ static bool write_authority(struct rebuild *b, const struct dns_name *at, bool n
 }
 
 /** write_all() - Both sections. Return: false when something is malformed. */
-static bool write_all(struct rebuild *b, unsigned int rcode)
+static bool write_all(struct rebuild *b)
 {
-	struct dns_name at = b->q->name, next;
 	bool has_soa = false;
-	int found = 0;
 
-	for (unsigned int hops = 0; b->q->type != DNS_CNAME && b->q->type != DNS_ANY && find_alias(b, &at, &next);
-	     hops++) {
-		if (hops == DNS_HOPS_MAX || write_answers(b, &at, DNS_CNAME) < 0)
-			return false;
-		at = next;
-	}
-	if (rcode == DNS_NOERROR)
-		found = write_answers(b, &at, b->q->type);
-	if (found < 0 || !write_authority(b, &at, found == 0, &has_soa))
+	if (!write_answers(b) || !write_authority(b, &has_soa))
 		return false;
 	/* RFC 2308, 5: without SOA a negative answer must not be kept. */
-	if (found == 0 && !has_soa)
+	if (!b->found && !has_soa)
 		b->ttl_s = 0;
-	return true;
+	return !b->out.full;
 }
 
-enum dns_result dns_rebuild(const uint8_t *message, size_t length, uint16_t id, const struct dns_question *q, bool edns,
-			    uint8_t *to, size_t size, struct dns_answer *out)
+enum dns_result dns_rebuild(const uint8_t *message, size_t length, const struct dns_request *asked, uint8_t *to,
+			    size_t size, struct dns_answer *out)
 {
-	struct rebuild b = { .q = q, .out = dns_out_start(to, size), .ttl_s = DNS_TTL_MAX_S };
+	struct rebuild b = { .asked = asked, .out = dns_out_start(to, size), .ttl_s = DNS_TTL_MAX_S };
+	const struct dns_question *q = &asked->question;
 	struct dns_question got;
 	struct dns_header h;
 	unsigned int rcode;
 
+	b.at = q->name;
 	b.in = dns_in_at(message, length, 0);
 	dns_read_header(&b.in, &b.h);
 	rcode = b.h.flags & DNS_FLAG_RCODE;
-	if (b.in.r.failed || b.h.id != id || !(b.h.flags & DNS_FLAG_QR) || b.h.flags & DNS_FLAG_OPCODE)
+	if (b.in.r.failed || b.h.id != asked->id || !(b.h.flags & DNS_FLAG_QR) || b.h.flags & DNS_FLAG_OPCODE)
 		return DNS_RESULT_NOT_OURS;
 	/* RFC 6891, 7: those that do not know OPT may return nothing but a header. Nothing of it is used. */
-	if (edns && b.h.counts[0] == 0 && rcode == DNS_FORMERR)
+	if (asked->edns && b.h.counts[0] == 0 && rcode == DNS_FORMERR)
 		return DNS_RESULT_NO_EDNS;
 	if (b.h.counts[0] != 1)
 		return DNS_RESULT_NOT_OURS;
@@ -199,7 +196,7 @@ enum dns_result dns_rebuild(const uint8_t *message, size_t length, uint16_t id, 
 		return DNS_RESULT_TRUNCATED;
 	if (!check_form(&b, &rcode))
 		return DNS_RESULT_NOT_OURS;
-	if (edns && (rcode == DNS_FORMERR || rcode == DNS_NOTIMP || rcode == DNS_BADVERS))
+	if (asked->edns && (rcode == DNS_FORMERR || rcode == DNS_NOTIMP || rcode == DNS_BADVERS))
 		return DNS_RESULT_NO_EDNS;
 	if (rcode > DNS_FLAG_RCODE)
 		rcode = DNS_SERVFAIL;
@@ -209,7 +206,8 @@ enum dns_result dns_rebuild(const uint8_t *message, size_t length, uint16_t id, 
 	dns_put_header(&b.out, &h);
 	dns_put_question(&b.out, q);
 	if (rcode == DNS_NOERROR || rcode == DNS_NXDOMAIN) {
-		if (!write_all(&b, rcode) || b.out.full)
+		b.nothing = rcode == DNS_NXDOMAIN;
+		if (!write_all(&b))
 			return DNS_RESULT_NOT_OURS;
 	} else {
 		b.ttl_s = 0;

@@ -9,8 +9,8 @@
 #include "net/dns/message.h"
 #include "net/ip.h"
 
-/* Of an answer; more: it is ignored. With DNS_HOPS_MAX this bounds the work that a hostile one makes. */
-#define DNS_RECORDS_MAX 2048
+/* Of an answer; one that has more is ignored: reading each may take microseconds if somebody wants it to. */
+#define DNS_RECORDS_MAX 1024
 #define DNS_HOPS_MAX 11		    /* CNAMEs in a row */
 #define DNS_NEGATIVE_TTL_MAX_S 3600 /* RFC 2308, 5 suggests one to three hours */
 #define DNS_UDP_UPSTREAM 1232	    /* what we take by UDP: no fragments on any path (DNS flag day 2020) */
@@ -31,13 +31,20 @@ struct dns_asked {
  */
 int dns_parse_query(const uint8_t *message, size_t length, struct dns_asked *asked);
 
+/** A question to a resolver. */
+struct dns_request {
+	uint16_t id;
+	uint16_t flags; /* DNS_FLAG_RD, _AD, _CD */
+	struct dns_question question;
+	bool edns;
+	bool dnssec_ok; /* only with EDNS */
+};
+
 /**
- * dns_write_query() - A question to a resolver, with nothing of the guest's message but the question and flags.
- * @flags: DNS_FLAG_RD, _AD, _CD
+ * dns_write_query() - A question to a resolver; nothing of the guest's message is in it but the question and flags.
  * Return: its length.
  */
-size_t dns_write_query(uint8_t *to, size_t size, uint16_t id, uint16_t flags, const struct dns_question *q, bool edns,
-		       bool dnssec_ok);
+size_t dns_write_query(uint8_t *to, size_t size, const struct dns_request *request);
 
 enum dns_result {
 	DNS_RESULT_ANSWER,
@@ -55,13 +62,12 @@ struct dns_answer {
  * dns_rebuild() - Read a resolver's message and write a new one of what belongs to the question: its chain of CNAMEs
  * and the records of the type at its end; for an answer without such records the SOA of a zone that the name lies in;
  * what DNSSEC adds to these. Never OPT. TTLs are cut to DNS_TTL_MAX_S.
- * @q:    as it was asked
- * @edns: asked with EDNS: a refusal may be due to that
+ * @asked: what it must answer
  * @to:  at least 64 KiB, not the message
  * @out: set with DNS_RESULT_ANSWER
  */
-enum dns_result dns_rebuild(const uint8_t *message, size_t length, uint16_t id, const struct dns_question *q, bool edns,
-			    uint8_t *to, size_t size, struct dns_answer *out);
+enum dns_result dns_rebuild(const uint8_t *message, size_t length, const struct dns_request *asked, uint8_t *to,
+			    size_t size, struct dns_answer *out);
 
 /** dns_age() - Count the TTLs of a message of ours down. */
 void dns_age(uint8_t *message, size_t length, uint32_t seconds);

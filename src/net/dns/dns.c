@@ -370,29 +370,6 @@ bool dns_named(const struct dns *dns, const struct ip *ip, const char *name, enu
 									 clock_ns(CLOCK_BOOTTIME), is_other, &wanted);
 }
 
-/** The caller of dns_names(). */
-struct listener {
-	bool (*fn)(void *arg, const char *name);
-	void *arg;
-};
-
-static bool give_text(void *arg, const struct dns_name *name)
-{
-	const struct listener *listener = arg;
-	char text[DNS_NAME_TEXT_MAX];
-
-	dns_name_to_text(name, text);
-	return listener->fn(listener->arg, text);
-}
-
-void dns_names(const struct dns *dns, const struct ip *ip, enum dns_trust trust,
-	       bool (*fn)(void *arg, const char *name), void *arg)
-{
-	struct listener listener = { .fn = fn, .arg = arg };
-
-	dns_table_each(dns->table, ip, trust == DNS_CONFIGURED_ONLY, clock_ns(CLOCK_BOOTTIME), give_text, &listener);
-}
-
 bool dns_blocked(const struct dns *dns, const char *name)
 {
 	struct dns_name wire;

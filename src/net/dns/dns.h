@@ -141,13 +141,6 @@ enum dns_trust {
  */
 bool dns_named(const struct dns *dns, const struct ip *ip, const char *name, enum dns_match match,
 	       enum dns_trust trust);
-/**
- * dns_names() - Each name that the address has now, for explanations and for policies that match in other ways. A name
- * may come twice when more than one kind of resolver told it.
- * @fn: returns false to end
- */
-void dns_names(const struct dns *dns, const struct ip *ip, enum dns_trust trust,
-	       bool (*fn)(void *arg, const char *name), void *arg);
 /** dns_blocked() - Is the name on a block list? For connections whose name (SNI) is known. */
 bool dns_blocked(const struct dns *dns, const char *name);
 

@@ -28,6 +28,7 @@
 #define STRAYS_MAX 16 /* on one socket; then TCP */
 #define RESENDS_MAX 3 /* at each quarter of the time-out */
 #define DATAGRAMS_PER_WAKE 8
+#define SOCKET_BUFFER 16384 /* the kernel's own memory for what comes, which doubles it; we ask for a packet or two */
 #define DOWN_NS (15 * NSEC_PER_SEC)
 
 static void on_event(void *arg, uint32_t events);
@@ -130,19 +131,18 @@ static bool choose(struct dns_query *q)
 		return false;
 	q->upstream = best;
 	q->tried |= (uint8_t)(1U << best);
-	q->edns = true;
+	q->request.edns = true;
 	return true;
 }
 
 /** write_question() - With a new id. Return: false without randomness, which is no state to ask in. */
 static bool write_question(struct dns_query *q)
 {
-	struct dns_question question = { .name = q->key.name, .type = q->key.type, .klass = DNS_CLASS_IN };
 	size_t n;
 
-	if (getrandom(&q->id, sizeof(q->id), 0) != sizeof(q->id))
+	if (getrandom(&q->request.id, sizeof(q->request.id), 0) != sizeof(q->request.id))
 		return false;
-	n = dns_write_query(q->out + 2, sizeof(q->out) - 2, q->id, q->key.flags, &question, q->edns, q->key.dnssec_ok);
+	n = dns_write_query(q->out + 2, sizeof(q->out) - 2, &q->request);
 	dns_prefix(q->out, n);
 	q->out_length = 2 + n;
 	return true;
@@ -173,6 +173,8 @@ static bool ask(struct dns_query *q, bool tcp)
 	q->fd = socket(to.ss_family, (tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (q->fd < 0)
 		return false;
+	/* As small as it may be: a resolver that the guest chose may send what it likes. */
+	setsockopt(q->fd, SOL_SOCKET, SO_RCVBUF, &(int){ SOCKET_BUFFER }, sizeof(int));
 	if (connect(q->fd, (struct sockaddr *)&to, to_size) < 0 && errno != EINPROGRESS)
 		return false;
 	q->source = loop_add(dns->loop, q->fd, tcp ? EPOLLOUT : EPOLLIN, on_event, q, NULL);
@@ -227,12 +229,11 @@ static void ask_again(struct dns_query *q, bool tcp)
  */
 static bool consider(struct dns_query *q, const uint8_t *message, size_t length)
 {
-	struct dns_question question = { .name = q->key.name, .type = q->key.type, .klass = DNS_CLASS_IN };
 	struct dns *dns = q->dns;
 	struct dns_answer answer;
 	bool tcp = q->phase != DNS_PHASE_UDP;
 
-	switch (dns_rebuild(message, length, q->id, &question, q->edns, dns->rebuilt, DNS_MESSAGE_MAX, &answer)) {
+	switch (dns_rebuild(message, length, &q->request, dns->rebuilt, DNS_MESSAGE_MAX, &answer)) {
 	case DNS_RESULT_ANSWER:
 		if (!q->key.resolver.port)
 			dns->down_until_ns[q->upstream] = 0;
@@ -241,7 +242,7 @@ static bool consider(struct dns_query *q, const uint8_t *message, size_t length)
 		end(q, dns->rebuilt, answer.length);
 		return false;
 	case DNS_RESULT_NO_EDNS:
-		q->edns = false;
+		q->request.edns = false;
 		ask_again(q, tcp);
 		return false;
 	case DNS_RESULT_TRUNCATED:
@@ -403,6 +404,9 @@ bool dns_forward(struct dns *dns, const struct dns_key *key, struct dns_waiter *
 	LIST_REMOVE(q, link);
 	dns->counts.queries++;
 	*q = (struct dns_query){ .dns = dns, .phase = DNS_PHASE_UDP, .key = *key, .fd = -1, .source = -1 };
+	q->request.question = (struct dns_question){ .name = key->name, .type = key->type, .klass = DNS_CLASS_IN };
+	q->request.flags = key->flags;
+	q->request.dnssec_ok = key->dnssec_ok;
 	q->by_tcp = waiter->client.via == DNS_TCP;
 	TAILQ_INIT(&q->waiters);
 	waiter->query = q;

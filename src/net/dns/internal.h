@@ -52,13 +52,12 @@ struct dns_query {
 	enum dns_phase phase;
 	struct dns_key key;
 	struct dns_waiters waiters;
-	bool by_tcp; /* from the start, as the guest asked so */
-	bool edns;
-	uint8_t tried;	       /* upstreams, by bit */
-	unsigned int upstream; /* that is asked now */
-	unsigned int strays;   /* packets on this socket that were no answer */
+	bool by_tcp;		    /* from the start, as the guest asked so */
+	struct dns_request request; /* to the upstream that is asked now */
+	uint8_t tried;		    /* upstreams, by bit */
+	unsigned int upstream;	    /* that is asked now */
+	unsigned int strays;	    /* packets on this socket that were no answer */
 	unsigned int resends;
-	uint16_t id;
 	int fd, source;
 	int64_t resend_ns, deadline_ns;				  /* CLOCK_MONOTONIC; resend_ns: 0 for never */
 	uint8_t out[2 + DNS_HEADER_SIZE + DNS_NAME_MAX + 4 + 11]; /* length, then the question with OPT */

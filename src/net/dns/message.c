@@ -157,10 +157,10 @@ static bool stands_at(struct dns_out *out, uint16_t place, const uint8_t *name, 
 	struct dns_name there;
 
 	/* The first label decides most of them. */
+	out->effort++;
 	if (in.r.left < 1U + name[0] || !dns_bytes_equal(in.r.p, name, 1U + name[0]))
 		return false;
-	if (++out->comparisons > DNS_COMPARISONS_MAX)
-		return false;
+	out->effort += DNS_EFFORT_NAME;
 	dns_read_name(&in, &there);
 	return there.length == n && dns_bytes_equal(there.b, name, n);
 }
@@ -170,7 +170,7 @@ void dns_put_name(struct dns_out *out, const struct dns_name *name, bool compres
 	for (size_t at = 0; at < name->length; at += 1U + name->b[at]) {
 		if (name->b[at] == 0)
 			break;
-		for (unsigned int i = 0; compress && i < out->place_count; i++)
+		for (unsigned int i = 0; compress && i < out->place_count && out->effort < DNS_EFFORT_MAX; i++)
 			if (stands_at(out, out->places[i], name->b + at, name->length - at)) {
 				dns_put_u16(out, (uint16_t)(POINTER << 8 | out->places[i]));
 				return;

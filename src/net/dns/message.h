@@ -92,7 +92,8 @@ void dns_read_question(struct dns_in *in, struct dns_question *q);
 void dns_read_record(struct dns_in *in, struct dns_record *record);
 
 #define DNS_PLACES_MAX 64
-#define DNS_COMPARISONS_MAX 16384 /* of names in one message: a hostile one must not cost more */
+#define DNS_EFFORT_MAX 131072 /* to compress one message; a hostile one must not cost more */
+#define DNS_EFFORT_NAME 32
 
 /** Writing. */
 struct dns_out {
@@ -102,7 +103,7 @@ struct dns_out {
 	/* Where names stand that others may point to; later ones are written in full when this is used up. */
 	uint16_t places[DNS_PLACES_MAX];
 	unsigned int place_count;
-	unsigned int comparisons;
+	unsigned int effort; /* comparisons of first labels; a whole name counts as DNS_EFFORT_NAME of these */
 };
 
 struct dns_out dns_out_start(uint8_t *to, size_t size);

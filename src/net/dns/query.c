@@ -61,15 +61,14 @@ int dns_parse_query(const uint8_t *message, size_t length, struct dns_asked *ask
 	return DNS_NOERROR;
 }
 
-size_t dns_write_query(uint8_t *to, size_t size, uint16_t id, uint16_t flags, const struct dns_question *q, bool edns,
-		       bool dnssec_ok)
+size_t dns_write_query(uint8_t *to, size_t size, const struct dns_request *request)
 {
-	struct dns_header h = { .id = id, .flags = flags, .counts = { 1, 0, 0, edns } };
+	struct dns_header h = { .id = request->id, .flags = request->flags, .counts = { 1, 0, 0, request->edns } };
 	struct dns_out out = dns_out_start(to, size);
 
 	dns_put_header(&out, &h);
-	dns_put_question(&out, q);
-	if (edns)
-		dns_put_opt(&out, DNS_UDP_UPSTREAM, 0, dnssec_ok);
+	dns_put_question(&out, &request->question);
+	if (request->edns)
+		dns_put_opt(&out, DNS_UDP_UPSTREAM, 0, request->dnssec_ok);
 	return out.at;
 }
