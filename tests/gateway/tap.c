@@ -41,6 +41,7 @@
 
 static const char *program = "build/msb-gateway", *tap_name, *tap_net;
 static uid_t user;
+static int pcap = -1;
 static struct gateway_config config;
 static struct endpoint publish[GATEWAY_PORTS_MAX];
 static struct relay_options relay;
@@ -147,16 +148,27 @@ static void defaults(void)
 static void parse(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "gateway", 1, NULL, 'g' },	  { "tap", 1, NULL, 't' },
-		{ "tap-net", 1, NULL, 'n' },	  { "user", 1, NULL, 'u' },
-		{ "rules", 1, NULL, 'r' },	  { "egress", 1, NULL, 'e' },
-		{ "ingress", 1, NULL, 'i' },	  { "nameserver", 1, NULL, 's' },
-		{ "publish", 1, NULL, 'p' },	  { "mtu", 1, NULL, 'm' },
-		{ "connections", 1, NULL, 'c' },  { "strict", 0, NULL, 'S' },
-		{ "no-rebind", 0, NULL, 'R' },	  { "dns-timeout", 1, NULL, 'T' },
-		{ "relay", 1, NULL, 'y' },	  { "block", 1, NULL, 'b' },
-		{ "block-suffix", 1, NULL, 'B' }, { "tenants", 0, NULL, 'M' },
-		{ "rate", 1, NULL, 'a' },	  { NULL, 0, NULL, 0 },
+		{ "gateway", 1, NULL, 'g' },
+		{ "tap", 1, NULL, 't' },
+		{ "tap-net", 1, NULL, 'n' },
+		{ "user", 1, NULL, 'u' },
+		{ "rules", 1, NULL, 'r' },
+		{ "egress", 1, NULL, 'e' },
+		{ "ingress", 1, NULL, 'i' },
+		{ "nameserver", 1, NULL, 's' },
+		{ "publish", 1, NULL, 'p' },
+		{ "mtu", 1, NULL, 'm' },
+		{ "connections", 1, NULL, 'c' },
+		{ "strict", 0, NULL, 'S' },
+		{ "no-rebind", 0, NULL, 'R' },
+		{ "dns-timeout", 1, NULL, 'T' },
+		{ "relay", 1, NULL, 'y' },
+		{ "pcap", 1, NULL, 'P' },
+		{ "block", 1, NULL, 'b' },
+		{ "block-suffix", 1, NULL, 'B' },
+		{ "tenants", 0, NULL, 'M' },
+		{ "rate", 1, NULL, 'a' },
+		{ NULL, 0, NULL, 0 },
 	};
 	int c;
 
@@ -196,6 +208,9 @@ static void parse(int argc, char **argv)
 			break;
 		case 'c':
 			config.max_connections = (uint32_t)number(optarg, GATEWAY_CONNECTIONS_MAX);
+			break;
+		case 'P':
+			pcap = open(optarg, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 			break;
 		case 'S':
 			config.strict = true;
@@ -328,6 +343,7 @@ static void give_all(int tap)
 	give(GATEWAY_NETLINK, 0, netlink);
 	give(GATEWAY_ICMP4, 0, icmp_socket(AF_INET, IPPROTO_ICMP));
 	give(GATEWAY_ICMP6, 0, icmp_socket(AF_INET6, IPPROTO_ICMPV6));
+	give(GATEWAY_PCAP, 0, pcap);
 	give_ports();
 	m = (struct gateway_message){ .kind = GATEWAY_GO };
 	fd_send_msg(control, &m, sizeof(m), NULL, 0);
