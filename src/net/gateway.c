@@ -72,6 +72,7 @@ static void on_tick(void *arg, uint32_t events)
 	left |= icmp_expire(g);
 	left |= udp_expire(g);
 	left |= flows_expire(g);
+	left |= g->pcap && pcap_flush(g->pcap);
 	gateway_leave(g);
 	if (left)
 		gateway_need_tick(g);
@@ -175,6 +176,10 @@ static void on_frame(void *arg, const uint8_t *frame, size_t len, bool partial)
 
 	g->count.tx_frames++;
 	g->count.tx_bytes += len;
+	if (g->pcap) {
+		pcap_add(g->pcap, &(struct iovec){ (void *)(uintptr_t)frame, len }, 1, 0, true);
+		gateway_need_tick(g);
+	}
 	input_frame(g, frame, len, partial);
 }
 
@@ -300,6 +305,8 @@ struct gateway *gateway_new(struct loop *loop, const struct gateway_config *conf
 		rc = local_open(&g->local, TAKE_FD(fds->netlink), err);
 	else
 		err_set(err, ERR_NO_MEMORY, 0, "gateway: out of memory");
+	if (rc == 0 && fds->pcap >= 0 && !(g->pcap = pcap_new(TAKE_FD(fds->pcap), err)))
+		rc = -(int)err->code;
 	rc = rc < 0 ? rc : make_timers(g, err);
 	rc = rc < 0 ? rc : make_rules(g, err);
 	rc = rc < 0 ? rc : make_dns(g, err);
@@ -330,6 +337,7 @@ void gateway_free(struct gateway *g)
 	loop_remove(g->loop, &g->tick);
 	loop_remove(g->loop, &g->timer);
 	local_close(&g->local);
+	pcap_free(g->pcap);
 	free(g->fragments);
 	free(g);
 }

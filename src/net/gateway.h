@@ -20,6 +20,7 @@
 #include "net/link.h"
 #include "net/local.h"
 #include "net/packet.h"
+#include "net/pcap.h"
 #include "net/policy/policy.h"
 #include "net/tcp/tcp.h"
 
@@ -50,6 +51,7 @@ struct gateway {
 	struct policy_facts facts;
 	struct dns *dns;
 	struct tcp_stack *tcp;
+	struct pcap *pcap; /* NULL: nobody asked for one */
 	struct local local;
 	int local_source;
 	struct fragments *fragments;

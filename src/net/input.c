@@ -24,6 +24,17 @@ static void put_ethernet(const struct gateway *g, uint8_t *to, uint16_t type)
 	set16(to + 12, type);
 }
 
+/** sent() - A frame has gone to the guest. @len: from Ethernet on */
+static void sent(struct gateway *g, const struct iovec *iov, int count, size_t len)
+{
+	g->count.rx_frames++;
+	g->count.rx_bytes += len;
+	if (g->pcap) {
+		pcap_add(g->pcap, iov, count, LINK_HEADER, false);
+		gateway_need_tick(g);
+	}
+}
+
 /** post() - Headers (LINK_HEADER, Ethernet and what the caller put behind) and data. */
 static void post(struct gateway *g, uint8_t *head, size_t head_len, void *data, size_t len)
 {
@@ -33,8 +44,7 @@ static void post(struct gateway *g, uint8_t *head, size_t head_len, void *data, 
 		g->count.dropped++;
 		return;
 	}
-	g->count.rx_frames++;
-	g->count.rx_bytes += head_len - LINK_HEADER + len;
+	sent(g, iov, len ? 2 : 1, head_len - LINK_HEADER + len);
 }
 
 /** input_arp() - Who has the gateway's address? */
@@ -236,7 +246,6 @@ bool output_tcp(void *arg, const struct tcp_out *o)
 		iov[1 + i] = o->payload[i];
 	if (!link_send(g->link, iov, 1 + o->payload_count, &offload))
 		return false;
-	g->count.rx_frames++;
-	g->count.rx_bytes += start + len;
+	sent(g, iov, 1 + o->payload_count, start + len);
 	return true;
 }

@@ -186,7 +186,7 @@ static void limit(void)
 /** serve() - Until the guest or the supervisor is gone. */
 static int serve(struct program *p, struct error *err)
 {
-	int control;
+	int control, rc;
 
 	if (prepare(p, err) < 0)
 		return -(int)err->code;
@@ -202,7 +202,9 @@ static int serve(struct program *p, struct error *err)
 	if (control < 0 || confine(err) < 0)
 		return -(int)err->code;
 	say_text(GATEWAY_READY, "");
-	return loop_run(p->loop, err);
+	rc = loop_run(p->loop, err);
+	gateway_free(p->gateway); /* resets what is still open, ends the capture */
+	return rc;
 }
 
 int main(void)

@@ -7,6 +7,7 @@ import random
 import pathlib
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -131,6 +132,7 @@ def test_tcp_bytes(lab):
     assert lab.activity() >= 1
 
 
+@pytest.mark.show_04_3
 def test_tcp_refusals(lab):
     lab.gateway("--publish", "tcp/127.0.0.1:7001/7001", "--publish", "tcp/0.0.0.0:7004/7005",
                 "--rules", "allow@dns,allow@public,deny:ingress@1.2.3.0/24")
@@ -157,6 +159,7 @@ def test_tcp_refusals(lab):
     assert lab.count()["denied"] > 10
 
 
+@pytest.mark.show_04_3
 def test_host_group(lab):
     """allow@host: the gateway's addresses are the host's loopback."""
     lab.gateway("--rules", "allow@host")
@@ -326,6 +329,7 @@ def test_dns(lab, resolver):
     assert "NXDOMAIN" in dig(lab, "@10.0.0.10", "example.com")
 
 
+@pytest.mark.show_04_3
 def test_names_of_streams(lab, resolver, tmp_path):
     """allow@example.com:tcp:443: only that host, and only under that name."""
     lab.gateway("--nameserver", resolver, "--rules", "allow@example.com:tcp")
@@ -363,6 +367,32 @@ except OSError as e:
 """
     assert lab.guest(sys.executable, "-c", code).strip() == "cut off"
     assert lab.guest(sys.executable, "-c", code.replace("other.com", "example.com")).strip() == "through"
+
+
+def packets(data):
+    """The frames of a pcapng file, each with its direction: 1 to the guest, 2 from it."""
+    found, at = [], 0
+    while at < len(data):
+        kind, total = struct.unpack_from("<II", data, at)
+        assert struct.unpack_from("<I", data, at + total - 4)[0] == total
+        if kind == 6:
+            n = struct.unpack_from("<I", data, at + 20)[0]
+            flags = struct.unpack_from("<I", data, at + 28 + (n + 3) // 4 * 4 + 4)[0]
+            found.append((flags, data[at + 28:at + 28 + n]))
+        at += total
+    assert data[:4] == b"\x0a\x0d\x0d\x0a" and at == len(data)
+    return found
+
+
+def test_capture(lab, tmp_path):
+    lab.gateway("--pcap", tmp_path / "capture", "--rules", "allow@public")
+    lab.serve(lab.world, "udp", PUBLIC, 7000)
+    assert lab.guest.ask("ask", PUBLIC, 7000, 33) == ["33", "True"]
+    lab.stop_gateway()
+    body = random.Random(33).randbytes(33)
+    seen = [(way, frame[14 + 20 + 8:]) for way, frame in packets((tmp_path / "capture").read_bytes())
+            if frame[12:14] == b"\x08\0" and frame[23] == 17]
+    assert seen == [(2, body), (1, body)]
 
 
 def test_tools(lab, resolver, tmp_path):

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 // sources: src/net/address.c src/net/checksum.c src/net/flow.c src/net/flow_dns.c src/net/fragment.c
 // sources: src/net/gateway.c src/net/icmp.c src/net/input.c src/net/ip.c src/net/link.c src/net/local.c
-// sources: src/net/packet.c src/net/publish.c src/net/sni.c src/net/udp.c src/net/hash.c
+// sources: src/net/packet.c src/net/pcap.c src/net/publish.c src/net/sni.c src/net/udp.c src/net/hash.c src/net/rate.c
 // sources: src/net/tcp/*.c src/net/dns/*.c src/net/policy/*.c src/base/*.c
 /*
  * Frames of a hostile guest, through the whole gateway. Input: for each frame a byte of flags, two of length, the frame

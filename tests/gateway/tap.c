@@ -41,6 +41,7 @@
 
 static const char *program = "build/msb-gateway", *tap_name, *tap_net;
 static uid_t user;
+static int pcap = -1;
 static struct gateway_config config;
 static struct endpoint publish[GATEWAY_PORTS_MAX];
 static struct relay_options relay;
@@ -102,6 +103,29 @@ static void add_port(char *s)
 	config.port_count++;
 }
 
+/** add_name() - One more blocked name. */
+static void add_name(const char ***names, size_t *count, const char *name)
+{
+	static const char *all[2][8];
+
+	*names = all[names == &config.suffixes];
+	if (*count == ARRAY_LEN(all[0]))
+		fail("--block");
+	(*names)[(*count)++] = name;
+}
+
+/** add_rate() - egress/bytes/1000000: in a second. */
+static void add_rate(char *s)
+{
+	char *kind = strchr(s, '/'), *amount = kind ? strchr(kind + 1, '/') : NULL;
+	enum rate_direction d = *s == 'e' ? RATE_EGRESS : RATE_INGRESS;
+
+	if (!amount)
+		fail("--rate");
+	config.rates.of[d][kind[1] == 'b' ? RATE_BYTES : RATE_PACKETS] =
+		(struct rate){ .amount = number(amount + 1, RATE_AMOUNT_MAX), .interval_ms = 1000 };
+}
+
 static void defaults(void)
 {
 	static const uint8_t guest_mac[6] = { 2, 0x6d, 0x73, 0, 1, 2 }, gateway_mac[6] = { 2, 0x6d, 0x73, 0, 1, 1 };
@@ -124,11 +148,26 @@ static void defaults(void)
 static void parse(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "gateway", 1, NULL, 'g' },   { "tap", 1, NULL, 't' },		{ "tap-net", 1, NULL, 'n' },
-		{ "user", 1, NULL, 'u' },      { "rules", 1, NULL, 'r' },	{ "egress", 1, NULL, 'e' },
-		{ "ingress", 1, NULL, 'i' },   { "nameserver", 1, NULL, 's' },	{ "publish", 1, NULL, 'p' },
-		{ "mtu", 1, NULL, 'm' },       { "connections", 1, NULL, 'c' }, { "strict", 0, NULL, 'S' },
-		{ "no-rebind", 0, NULL, 'R' }, { "dns-timeout", 1, NULL, 'T' }, { "relay", 1, NULL, 'y' },
+		{ "gateway", 1, NULL, 'g' },
+		{ "tap", 1, NULL, 't' },
+		{ "tap-net", 1, NULL, 'n' },
+		{ "user", 1, NULL, 'u' },
+		{ "rules", 1, NULL, 'r' },
+		{ "egress", 1, NULL, 'e' },
+		{ "ingress", 1, NULL, 'i' },
+		{ "nameserver", 1, NULL, 's' },
+		{ "publish", 1, NULL, 'p' },
+		{ "mtu", 1, NULL, 'm' },
+		{ "connections", 1, NULL, 'c' },
+		{ "strict", 0, NULL, 'S' },
+		{ "no-rebind", 0, NULL, 'R' },
+		{ "dns-timeout", 1, NULL, 'T' },
+		{ "relay", 1, NULL, 'y' },
+		{ "pcap", 1, NULL, 'P' },
+		{ "block", 1, NULL, 'b' },
+		{ "block-suffix", 1, NULL, 'B' },
+		{ "tenants", 0, NULL, 'M' },
+		{ "rate", 1, NULL, 'a' },
 		{ NULL, 0, NULL, 0 },
 	};
 	int c;
@@ -170,6 +209,9 @@ static void parse(int argc, char **argv)
 		case 'c':
 			config.max_connections = (uint32_t)number(optarg, GATEWAY_CONNECTIONS_MAX);
 			break;
+		case 'P':
+			pcap = open(optarg, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+			break;
 		case 'S':
 			config.strict = true;
 			break;
@@ -178,6 +220,18 @@ static void parse(int argc, char **argv)
 			break;
 		case 'T':
 			config.dns_timeout_ms = (uint32_t)number(optarg, 60000);
+			break;
+		case 'b':
+			add_name(&config.blocked, &config.blocked_count, optarg);
+			break;
+		case 'B':
+			add_name(&config.suffixes, &config.suffix_count, optarg);
+			break;
+		case 'M':
+			config.multi_tenant = true;
+			break;
+		case 'a':
+			add_rate(optarg);
 			break;
 		case 'y':
 			if (!relay_parse(optarg, &relay))
@@ -289,6 +343,7 @@ static void give_all(int tap)
 	give(GATEWAY_NETLINK, 0, netlink);
 	give(GATEWAY_ICMP4, 0, icmp_socket(AF_INET, IPPROTO_ICMP));
 	give(GATEWAY_ICMP6, 0, icmp_socket(AF_INET6, IPPROTO_ICMPV6));
+	give(GATEWAY_PCAP, 0, pcap);
 	give_ports();
 	m = (struct gateway_message){ .kind = GATEWAY_GO };
 	fd_send_msg(control, &m, sizeof(m), NULL, 0);
