@@ -236,8 +236,10 @@ int confine_filter_program(int *broker, struct error *err)
 {
 	int rc = install(CONFINE_DENY_FORK, true, broker, err);
 
-	/* One broker is all that the kernel grants; a container may have one for its own system calls. */
-	return rc < 0 && broker ? err_hint(err, "QEMU needs this for its network card: KVM or --no-network do not") : rc;
+	/* The kernel grants one of them; a container may have one of its own. */
+	if (rc < 0 && broker)
+		err_hint(err, "QEMU needs this for its network card: KVM or --no-network do not");
+	return rc;
 }
 
 int confine_answer_connect(int broker, int sock, int gone, struct error *err)

@@ -61,19 +61,16 @@ size_t resolv_servers(const char *text, size_t n, struct endpoint *out, size_t m
 	return count;
 }
 
-bool routes_any(const char *text, size_t n, bool v6)
+bool routes_any(const char *text, size_t n)
 {
 	struct line line;
 
 	while (next_line(&text, &n, &line)) {
-		/* v4: interface first, a title above. v6: destination first, interface last. */
-		const char *to = line.count ? line.field[0] : "",
-			   *device = v6 && line.count ? line.field[line.count - 1] : to;
+		const char *to = line.count ? line.field[0] : "";
 
-		if (line.count < (v6 ? 10 : 8) || strcmp(device, "lo") == 0 || strcmp(device, "Iface") == 0)
-			continue;
 		/* Link-local and multicast are routes of every interface. */
-		if (!v6 || (strncmp(to, "fe8", 3) != 0 && strncmp(to, "ff", 2) != 0))
+		if (line.count >= 10 && strcmp(line.field[9], "lo") != 0 && strncmp(to, "fe8", 3) != 0 &&
+		    strncmp(to, "ff", 2) != 0)
 			return true;
 	}
 	return false;
@@ -97,15 +94,12 @@ static bool read_table(const char *path, struct buf *out)
 	return fd >= 0 && n >= 0;
 }
 
-bool host_has_route(bool v6)
+bool host_has_ipv6(void)
 {
 	struct buf table = BUF_INIT(TABLE_BYTES_MAX);
-	bool any = !read_table(v6 ? "/proc/net/ipv6_route" : "/proc/net/route", &table) ||
-		   routes_any((const char *)table.data, table.len, v6);
-
 	/* Without IPv6 in the kernel there is no such file. */
-	if (v6 && access("/proc/net/if_inet6", F_OK) < 0)
-		any = false;
+	bool any = read_table("/proc/net/ipv6_route", &table) && routes_any((const char *)table.data, table.len);
+
 	buf_free(&table);
 	return any;
 }

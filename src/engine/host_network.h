@@ -16,10 +16,10 @@
  */
 size_t resolv_servers(const char *text, size_t n, struct endpoint *out, size_t max);
 
-/** routes_any() - Is there a route off this machine in the text of /proc/net/route or, v6, /proc/net/ipv6_route? */
-bool routes_any(const char *text, size_t n, bool v6);
-/** host_has_route() - The same of this host. What cannot be read says yes: trying tells. */
-bool host_has_route(bool v6);
+/** routes_any() - Is there an IPv6 route off this machine in the text of /proc/net/ipv6_route? */
+bool routes_any(const char *text, size_t n);
+/** host_has_ipv6() - The same of this host. */
+bool host_has_ipv6(void);
 
 /** socket_inode() - Of the socket that has this port, in the text of /proc/net/tcp (6), udp (6). Return: 0: none. */
 unsigned long socket_inode(const char *text, size_t n, uint16_t port, bool udp);

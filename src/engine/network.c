@@ -257,7 +257,7 @@ static int open_program(struct run_plan *plan, struct error *err)
 /** plan_open() - See network_plan(). */
 static int plan_open(const struct net_spec *net, struct run_plan *plan, struct error *err)
 {
-	struct gateway_config c = { .have4 = host_has_route(false), .have6 = host_has_route(true) };
+	struct gateway_config c = { .have4 = true, .have6 = host_has_ipv6() };
 	int rc;
 
 	choose_addresses(&c, slot_of(plan->name));

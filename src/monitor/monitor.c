@@ -266,7 +266,10 @@ static int start_kvm(struct monitor *m, struct error *err)
 	if (loop_add(m->loop, m->ended_fd, EPOLLIN, on_vm_ended, m, err) < 0)
 		return -(int)err->code;
 	rc = pthread_create(&m->vm_thread, NULL, vm_thread, m);
-	return rc ? err_set(err, ERR_SYSTEM, rc, "start the machine's thread") : 0;
+	if (rc)
+		return err_set(err, ERR_SYSTEM, rc, "start the machine's thread");
+	tell(m, MONITOR_WAITS, 0, NULL);
+	return 0;
 }
 
 /** start_qemu() - Serve every device over vhost-user and start QEMU with their other ends. */
@@ -292,6 +295,7 @@ static int start_qemu(struct monitor *m, struct error *err)
 	if (loop_add(m->loop, qemu_pidfd(m->qemu), EPOLLIN, on_vm_ended, m, err) < 0)
 		return -(int)err->code;
 	tell(m, MONITOR_RUNNING, 0, NULL);
+	tell(m, MONITOR_WAITS, 0, NULL);
 	return 0;
 }
 

@@ -68,6 +68,7 @@ enum monitor_message_type {
 	MONITOR_GUEST_PANIC,	/* the kernel said so */
 	MONITOR_FAILED,		/* text says why; the monitor ends */
 	MONITOR_COUNTED,	/* disk_read_bytes and disk_written_bytes are set */
+	MONITOR_WAITS,		/* for the kernel to make the machine: time for what else is to be started */
 };
 
 /** Fixed-size record; the receiver checks type and length and treats text as hostile bytes (no NUL promised). */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The gateway (src/net): a process per sandbox, between the network card in the monitor and the sockets of the host.
- * All that it may use was opened before. It is started when the guest runs, told its configuration and given its
- * descriptors while that boots, and waited for only when the guest is ready. Without it the sandbox ends, and it ends
- * with the supervisor: by the end of this socket, and by its parent-death signal.
+ * All that it may use was opened before. It is started while the monitor waits for the machine, told its configuration
+ * and given its descriptors as it reads, and waited for only when the guest is ready. Without it the sandbox ends, and
+ * it ends with the supervisor: by the end of this socket, and by its parent-death signal.
  *
  * It reads what the guest and the world send, so what it says is taken for hostile: records of one size, bounded text.
  */

@@ -344,6 +344,8 @@ static void on_monitor(void *arg, uint32_t events)
 	switch (msg.type) {
 	case MONITOR_RUNNING:
 		timeline_mark_at("first instruction", msg.time_ns);
+		break;
+	case MONITOR_WAITS:
 		gateway_start(s);
 		break;
 	case MONITOR_CONNECT_FAILED:

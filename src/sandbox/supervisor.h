@@ -39,11 +39,11 @@ struct supervisor {
 	int boot_timer, clock_timer;
 	int signal_fd;
 	pid_t monitor_pid;
-	struct buf in;	/* control bytes not parsed yet */
-	struct buf out; /* control bytes the guest has not taken yet */
-	bool unrecorded; /* the database could not be written: again with the next clock message */
+	struct buf in;	  /* control bytes not parsed yet */
+	struct buf out;	  /* control bytes the guest has not taken yet */
+	bool unrecorded;  /* the database could not be written: again with the next clock message */
 	bool guest_ready; /* the agent has said READY */
-	bool reported;	/* who started the sandbox was told how that went */
+	bool reported;	  /* who started the sandbox was told how that went */
 
 	/* Of one with a network. */
 	int gateway_fd, gateway_source;
@@ -92,8 +92,8 @@ void supervisor_set_timers(struct supervisor *s);
 
 /* gateway.c */
 /**
- * gateway_start() - The guest runs: start msb-gateway, if the sandbox has a network, once. It is told everything as it
- * reads. A failure ends the sandbox.
+ * gateway_start() - The monitor can do without a processor: start msb-gateway, if the sandbox has a network, once. It
+ * is told everything as it reads. A failure ends the sandbox.
  */
 void gateway_start(struct supervisor *s);
 /** gateway_count() - Ask for the counters: control_counters() follows. Return: false: nobody to ask. */

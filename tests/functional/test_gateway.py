@@ -132,6 +132,7 @@ def test_tcp_bytes(lab):
     assert lab.activity() >= 1
 
 
+@pytest.mark.show_04_3
 def test_tcp_refusals(lab):
     lab.gateway("--publish", "tcp/127.0.0.1:7001/7001", "--publish", "tcp/0.0.0.0:7004/7005",
                 "--rules", "allow@dns,allow@public,deny:ingress@1.2.3.0/24")
@@ -158,6 +159,7 @@ def test_tcp_refusals(lab):
     assert lab.count()["denied"] > 10
 
 
+@pytest.mark.show_04_3
 def test_host_group(lab):
     """allow@host: the gateway's addresses are the host's loopback."""
     lab.gateway("--rules", "allow@host")
@@ -327,6 +329,7 @@ def test_dns(lab, resolver):
     assert "NXDOMAIN" in dig(lab, "@10.0.0.10", "example.com")
 
 
+@pytest.mark.show_04_3
 def test_names_of_streams(lab, resolver, tmp_path):
     """allow@example.com:tcp:443: only that host, and only under that name."""
     lab.gateway("--nameserver", resolver, "--rules", "allow@example.com:tcp")

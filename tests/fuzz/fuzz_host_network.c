@@ -26,7 +26,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 				abort();
 		break;
 	case 1:
-		routes_any(text, n - 1, data[0] & 4);
+		routes_any(text, n - 1);
 		break;
 	case 2:
 		socket_inode(text, n - 1, 8080, data[0] & 4);

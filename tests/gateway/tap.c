@@ -103,6 +103,29 @@ static void add_port(char *s)
 	config.port_count++;
 }
 
+/** add_name() - One more blocked name. */
+static void add_name(const char ***names, size_t *count, const char *name)
+{
+	static const char *all[2][8];
+
+	*names = all[names == &config.suffixes];
+	if (*count == ARRAY_LEN(all[0]))
+		fail("--block");
+	(*names)[(*count)++] = name;
+}
+
+/** add_rate() - egress/bytes/1000000: in a second. */
+static void add_rate(char *s)
+{
+	char *kind = strchr(s, '/'), *amount = kind ? strchr(kind + 1, '/') : NULL;
+	enum rate_direction d = *s == 'e' ? RATE_EGRESS : RATE_INGRESS;
+
+	if (!amount)
+		fail("--rate");
+	config.rates.of[d][kind[1] == 'b' ? RATE_BYTES : RATE_PACKETS] =
+		(struct rate){ .amount = number(amount + 1, RATE_AMOUNT_MAX), .interval_ms = 1000 };
+}
+
 static void defaults(void)
 {
 	static const uint8_t guest_mac[6] = { 2, 0x6d, 0x73, 0, 1, 2 }, gateway_mac[6] = { 2, 0x6d, 0x73, 0, 1, 1 };
@@ -141,6 +164,10 @@ static void parse(int argc, char **argv)
 		{ "dns-timeout", 1, NULL, 'T' },
 		{ "relay", 1, NULL, 'y' },
 		{ "pcap", 1, NULL, 'P' },
+		{ "block", 1, NULL, 'b' },
+		{ "block-suffix", 1, NULL, 'B' },
+		{ "tenants", 0, NULL, 'M' },
+		{ "rate", 1, NULL, 'a' },
 		{ NULL, 0, NULL, 0 },
 	};
 	int c;
@@ -193,6 +220,18 @@ static void parse(int argc, char **argv)
 			break;
 		case 'T':
 			config.dns_timeout_ms = (uint32_t)number(optarg, 60000);
+			break;
+		case 'b':
+			add_name(&config.blocked, &config.blocked_count, optarg);
+			break;
+		case 'B':
+			add_name(&config.suffixes, &config.suffix_count, optarg);
+			break;
+		case 'M':
+			config.multi_tenant = true;
+			break;
+		case 'a':
+			add_rate(optarg);
 			break;
 		case 'y':
 			if (!relay_parse(optarg, &relay))
