@@ -81,21 +81,26 @@ static void test_holes(void **state)
 	uint32_t una;
 
 	(void)state;
-	open_with(&p, &config, (struct wire){ .mss = MSS, .sack_permitted = true });
-	una = p.s_nxt;
-	tcp_write(p.c, data, 10 * MSS);
-	clear(&p);
-	/* One is still in flight, and five, half of what was, may be. */
-	duplicate(&p, una, 3, blocks);
-	assert_int_equal(tcp_counters(p.s)->retransmits, 3);
-	assert_int_equal(p.outs, 3);
-	assert_int_equal(p.out.seq, una + 4 * MSS);
-	assert_int_equal(p.out.len, MSS);
-	duplicate(&p, una, 3, blocks);
-	assert_int_equal(p.outs, 3);
-	acknowledge(&p, una + 10 * MSS, 65535);
-	assert_int_equal(tcp_counters(p.s)->ranges, 0);
-	finish(&p);
+	for (int gso = 0; gso < 2; gso++) {
+		struct tcp_config other = config;
+
+		other.gso = gso;
+		open_with(&p, &other, (struct wire){ .mss = MSS, .sack_permitted = true });
+		una = p.s_nxt;
+		tcp_write(p.c, data, 10 * MSS);
+		clear(&p);
+		/* One is still in flight, and five, half of what was, may be. */
+		duplicate(&p, una, 3, blocks);
+		assert_int_equal(tcp_counters(p.s)->retransmits, 3);
+		assert_int_equal(p.outs, 3);
+		assert_int_equal(p.out.seq, una + 4 * MSS);
+		assert_int_equal(p.out.len, MSS);
+		duplicate(&p, una, 3, blocks);
+		assert_int_equal(p.outs, 3);
+		acknowledge(&p, una + 10 * MSS, 65535);
+		assert_int_equal(tcp_counters(p.s)->ranges, 0);
+		finish(&p);
+	}
 }
 
 /** test_partial_ack() - Without SACK each partial ACK tells of the next loss (RFC 6582, 3.2). */
