@@ -205,6 +205,23 @@ static void test_send_limit(void **state)
 	finish(&p);
 }
 
+/** test_large_mtu() - One full segment of a large MTU is acknowledged at once. */
+static void test_large_mtu(void **state)
+{
+	struct tcp_config large = config;
+	struct peer p;
+
+	(void)state;
+	large.mtu = 65520;
+	open_with(&p, &large, (struct wire){ .mss = 65480 });
+	for (unsigned int i = 1; i < 10; i++) {
+		say(&p, 20000);
+		assert_int_equal(p.outs, i);
+		assert_int_equal(p.out.ack, p.r_nxt);
+	}
+	finish(&p);
+}
+
 /** test_initial_numbers() - Of one pair they follow the clock; those of others tell nothing of them. */
 static void test_initial_numbers(void **state)
 {
@@ -241,6 +258,7 @@ int main(void)
 		cmocka_unit_test(test_fast_retransmit), cmocka_unit_test(test_two_do_not), cmocka_unit_test(test_holes),
 		cmocka_unit_test(test_partial_ack),	cmocka_unit_test(test_halved),	   cmocka_unit_test(test_growth),
 		cmocka_unit_test(test_send_limit),	cmocka_unit_test(test_initial_numbers),
+		cmocka_unit_test(test_large_mtu),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
