@@ -218,6 +218,23 @@ static void test_events(void **state)
 	}
 }
 
+/** test_time_wait() - It ends after its time, which a FIN that comes again begins anew (3.10.7.4). */
+static void test_time_wait(void **state)
+{
+	struct peer p;
+
+	(void)state;
+	begin(&p, &(struct tcp_config){ .secret = { 1 } });
+	lead_to(&p, TIMEWAIT);
+	pass(&p, 900);
+	feed(&p, (struct wire){ .seq = p.r_nxt - 1, .ack = p.s_nxt, .flags = FIN | ACK, .window = WINDOW });
+	pass(&p, 900);
+	assert_int_equal(tcp_counters(p.s)->time_wait, 1);
+	pass(&p, 101);
+	assert_int_equal(tcp_counters(p.s)->time_wait, 0);
+	finish(&p);
+}
+
 static void test_hash(void **state)
 {
 	/* SipHash's authors' vectors: key 00..0f, input 00 01 02... of each length. */
@@ -239,6 +256,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_hash),
 		cmocka_unit_test(test_events),
+		cmocka_unit_test(test_time_wait),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -81,21 +81,26 @@ static void test_holes(void **state)
 	uint32_t una;
 
 	(void)state;
-	open_with(&p, &config, (struct wire){ .mss = MSS, .sack_permitted = true });
-	una = p.s_nxt;
-	tcp_write(p.c, data, 10 * MSS);
-	clear(&p);
-	/* One is still in flight, and five, half of what was, may be. */
-	duplicate(&p, una, 3, blocks);
-	assert_int_equal(tcp_counters(p.s)->retransmits, 3);
-	assert_int_equal(p.outs, 3);
-	assert_int_equal(p.out.seq, una + 4 * MSS);
-	assert_int_equal(p.out.len, MSS);
-	duplicate(&p, una, 3, blocks);
-	assert_int_equal(p.outs, 3);
-	acknowledge(&p, una + 10 * MSS, 65535);
-	assert_int_equal(tcp_counters(p.s)->ranges, 0);
-	finish(&p);
+	for (int gso = 0; gso < 2; gso++) {
+		struct tcp_config other = config;
+
+		other.gso = gso;
+		open_with(&p, &other, (struct wire){ .mss = MSS, .sack_permitted = true });
+		una = p.s_nxt;
+		tcp_write(p.c, data, 10 * MSS);
+		clear(&p);
+		/* One is still in flight, and five, half of what was, may be. */
+		duplicate(&p, una, 3, blocks);
+		assert_int_equal(tcp_counters(p.s)->retransmits, 3);
+		assert_int_equal(p.outs, 3);
+		assert_int_equal(p.out.seq, una + 4 * MSS);
+		assert_int_equal(p.out.len, MSS);
+		duplicate(&p, una, 3, blocks);
+		assert_int_equal(p.outs, 3);
+		acknowledge(&p, una + 10 * MSS, 65535);
+		assert_int_equal(tcp_counters(p.s)->ranges, 0);
+		finish(&p);
+	}
 }
 
 /** test_partial_ack() - Without SACK each partial ACK tells of the next loss (RFC 6582, 3.2). */
@@ -200,6 +205,23 @@ static void test_send_limit(void **state)
 	finish(&p);
 }
 
+/** test_large_mtu() - One full segment of a large MTU is acknowledged at once. */
+static void test_large_mtu(void **state)
+{
+	struct tcp_config large = config;
+	struct peer p;
+
+	(void)state;
+	large.mtu = 65520;
+	open_with(&p, &large, (struct wire){ .mss = 65480 });
+	for (unsigned int i = 1; i < 10; i++) {
+		say(&p, 20000);
+		assert_int_equal(p.outs, i);
+		assert_int_equal(p.out.ack, p.r_nxt);
+	}
+	finish(&p);
+}
+
 /** test_initial_numbers() - Of one pair they follow the clock; those of others tell nothing of them. */
 static void test_initial_numbers(void **state)
 {
@@ -236,6 +258,7 @@ int main(void)
 		cmocka_unit_test(test_fast_retransmit), cmocka_unit_test(test_two_do_not), cmocka_unit_test(test_holes),
 		cmocka_unit_test(test_partial_ack),	cmocka_unit_test(test_halved),	   cmocka_unit_test(test_growth),
 		cmocka_unit_test(test_send_limit),	cmocka_unit_test(test_initial_numbers),
+		cmocka_unit_test(test_large_mtu),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -314,11 +314,27 @@ static void test_window(void **state)
 	}
 	assert_int_equal(p.events[4], 0);
 	clear(&p);
+	/* It opens by a little: sent soon, though the last probes were a minute apart. */
+	acknowledge(&p, p.s_nxt, 10);
+	assert_int_equal(p.outs, 0);
+	pass(&p, 201);
+	assert_int_equal(p.outs, 1);
+	assert_int_equal(p.out.len, 10);
+	p.s_nxt += 10;
+	acknowledge(&p, p.s_nxt, 0);
+	for (int i = 0; i < 100; i++) {
+		acknowledge(&p, p.s_nxt, 0);
+		pass(&p, 10000);
+	}
+	clear(&p);
 	acknowledge(&p, p.s_nxt, 5000);
 	assert_int_equal(p.outs, 1);
-	assert_int_equal(p.out.len, 2000);
+	assert_int_equal(p.out.len, 1990);
 	assert_int_equal(p.out.seq, p.s_nxt);
-	p.s_nxt += 2000;
+	/* From here on its time begins anew. */
+	pass(&p, 10000);
+	assert_int_equal(p.events[4], 0);
+	p.s_nxt += 1990;
 	acknowledge(&p, p.s_nxt, 0);
 	tcp_write(p.c, data, 10);
 	pass(&p, 125000); /* not answered any more */
@@ -364,6 +380,51 @@ static void test_our_window(void **state)
 	assert_true(p.out.window > 40000);
 	tcp_consume(p.c, tcp_readable(p.c));
 	assert_int_equal(tcp_counters(p.s)->chunks, 0);
+	finish(&p);
+}
+
+/** test_window_stays() - As memory becomes scarce windows do not grow, but what was announced may come. */
+static void test_window_stays(void **state)
+{
+	struct tcp_config some = config;
+	static char data[TCP_BUFFER_MAX];
+	struct tcp_conn *greedy[10];
+	struct peer p;
+	uint32_t edge, s, r;
+
+	(void)state;
+	some.memory = 64 * TCP_CHUNK;
+	open_with(&p, &some, (struct wire){ .mss = 1460 });
+	greedy[0] = p.c;
+	p.consume = false;
+	s = p.s_nxt;
+	r = p.r_nxt;
+	edge = p.out.ack + p.out.window;
+	assert_in_range(p.out.window, 10000, 20000);
+	for (uint16_t i = 1; i < 10; i++) {
+		p.pair.guest.port = (uint16_t)(5000 + i);
+		feed(&p, (struct wire){ .seq = ISN, .flags = SYN, .window = WINDOW });
+		p.s_nxt = p.out.seq + 1;
+		p.r_nxt = ISN + 1;
+		ack(&p, 0);
+		greedy[i] = p.c;
+		tcp_write(p.c, data, sizeof(data));
+		say(&p, 10000);
+	}
+	assert_in_range(p.out.window, 0, 4096);
+	p.pair.guest.port = 4000;
+	p.s_nxt = s;
+	p.r_nxt = r;
+	say(&p, 1000);
+	pass(&p, 50);
+	assert_int_equal(p.out.ack + p.out.window, edge);
+	say(&p, 9000);
+	assert_int_equal(p.out.ack, p.r_nxt);
+	assert_int_equal(p.out.ack + p.out.window, edge);
+	assert_int_equal(tcp_counters(p.s)->dropped_memory, 0);
+	for (int i = 0; i < 10; i++)
+		tcp_drop(greedy[i]);
+	p.c = NULL;
 	finish(&p);
 }
 
@@ -599,6 +660,7 @@ static void test_full(void **state)
 	p.s_nxt = p.out.seq + 1;
 	p.r_nxt = ISN + 1;
 	ack(&p, 0);
+	tcp_write(p.c, "in flight", 9);
 	p.full = true;
 	say(&p, 5000);
 	tcp_write(p.c, "hello", 5);
@@ -724,7 +786,8 @@ int main(void)
 		cmocka_unit_test(test_options),	      cmocka_unit_test(test_malformed),	 cmocka_unit_test(test_decisions),
 		cmocka_unit_test(test_syn_retries),   cmocka_unit_test(test_delayed_ack), cmocka_unit_test(test_sack_blocks),
 		cmocka_unit_test(test_ranges_full),   cmocka_unit_test(test_rto),
-		cmocka_unit_test(test_window),	      cmocka_unit_test(test_our_window), cmocka_unit_test(test_paws),
+		cmocka_unit_test(test_window),	      cmocka_unit_test(test_our_window), cmocka_unit_test(test_window_stays),
+		cmocka_unit_test(test_paws),
 		cmocka_unit_test(test_challenges),    cmocka_unit_test(test_keepalive),	 cmocka_unit_test(test_close),
 		cmocka_unit_test(test_unread),	      cmocka_unit_test(test_limit),	 cmocka_unit_test(test_full),
 		cmocka_unit_test(test_starved),	      cmocka_unit_test(test_exhausted),
