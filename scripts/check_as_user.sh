@@ -9,7 +9,8 @@ junit=$(readlink -f "$1")
 shift
 uid=12345
 top=$(mktemp -d /tmp/msb-user.XXXXXX)
-trap 'rm -rf "$top"' EXIT
+trap 'rm -rf "$top"; [ -z "$group" ] || rmdir "$group"' EXIT
+group=
 mkdir -p "$top/build" "$top/home/.cache/microsandbox/tests" "$top/home/.cache/microsandbox/kernel" "$top/tmp"
 cp -r tests scripts "$top/"
 cp build/msb build/msb-image build/msb-gateway build/msb-registry "$top/build/"
@@ -30,10 +31,17 @@ if [ "$(id -u)" = 0 ]; then
 elif [ -w /dev/kvm ]; then
 	echo "note: this user may open /dev/kvm: as root the tests run as one who may not" >&2
 fi
+# What is left of memory is measured by a control group (tests/functional/leftovers.py), which root has to make.
+if [ "$(id -u)" = 0 ] && group=$(cd tests/functional && python3 -Bc 'import leftovers; print(leftovers.memory_group())')/msb-user-$$ &&
+	mkdir "$group"; then
+	as=(sh -c 'echo $$ > "$0/cgroup.procs" && exec "$@"' "$group" "${as[@]}")
+else
+	group=
+fi
 status=0
 cd "$top"
 "${as[@]}" env -i PATH="$PATH" HOME="$top/home" TMPDIR="$top/tmp" MSB_LONG="${MSB_LONG:-}" MSB_SEED="${MSB_SEED:-}" \
-	MSB_ONCE="${MSB_ONCE:-}" \
+	MSB_ONCE="${MSB_ONCE:-}" MSB_TEST_GROUP="$group" \
 	MSB_CLONE="$top/clone.git" /usr/bin/python3 -m pytest -v -p no:cacheprovider --junitxml="$top/tmp/junit.xml" \
 	tests/functional "$@" || status=$?
 cp "$top/tmp/junit.xml" "$junit"

@@ -4,7 +4,10 @@
 The test process is a child subreaper, so whatever any msb process leaves becomes its child: "no process of ours" is
 "no descendant", found without names.
 """
+import atexit
+import contextlib
 import ctypes
+import functools
 import os
 import time
 
@@ -50,30 +53,71 @@ def abstract_sockets():
         return {fields[7] for fields in map(str.split, f) if len(fields) > 7 and fields[7].startswith("@")}
 
 
-# Held for programs, and held by the kernel itself. Not MemAvailable: in a virtual machine that reports free pages to its
-# host, memory which any program freed is missing there for many seconds (touch 400 MB and exit: -350 MB).
-PROGRAMS = ("AnonPages", "Shmem")
-KERNEL = ("SUnreclaim", "KernelStack", "PageTables", "VmallocUsed")
+def memory_group():
+    """Where the kernel shows this process's control group for memory, in version 1 or 2."""
+    names = {}
+    with open("/proc/self/cgroup") as f:
+        for line in f:
+            _, controllers, path = line.rstrip("\n").split(":", 2)
+            names.update({c: path for c in controllers.split(",")})
+    with open("/proc/self/mountinfo") as f:
+        for line in f:
+            (*_, root, at), (kind, _, options) = line.split()[:5], line.rstrip("\n").split(" - ")[1].split(" ", 2)
+            controller = "memory" if kind == "cgroup" and "memory" in options.split(",") else "" if kind == "cgroup2" else None
+            if controller == "" and "memory" in names or controller not in names:
+                continue
+            below = os.path.relpath(names[controller], root)
+            return os.path.normpath(at if below.startswith("..") else os.path.join(at, below))
+    raise OSError("no control group for memory is mounted")
 
 
-def in_use_kib():
-    with open("/proc/meminfo") as f:
-        return {line.split(":")[0]: int(line.split()[1]) for line in f if line.split(":")[0] in PROGRAMS + KERNEL}
-
-
-def others_kib():
-    """What processes that are none of ours hold: they come and go while a test runs. Shared memory counts more than once."""
-    ours = {str(p) for p in [os.getpid(), *descendants(os.getpid())]}
-    total = 0
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        if pid in ours:
-            continue
+class MemoryGroup:
+    """The control group of this process and of all that it starts. What nobody holds any more is still charged to the
+    group, and what others on the machine hold is not: exact, and the same on a busy machine."""
+    def __init__(self):
+        self.path = os.environ.get("MSB_TEST_GROUP")  # check_as_user.sh: made by root, we are in it
         try:
-            with open(f"/proc/{pid}/status") as f:
-                total += sum(int(line.split()[1]) for line in f if line.split(":")[0] in ("RssAnon", "RssShmem", "VmPTE"))
-        except OSError:
-            continue
-    return total
+            if not self.path:
+                self.before = memory_group()
+                self.path = os.path.join(self.before, f"msb-test-{os.getpid()}")
+                os.mkdir(self.path)
+                atexit.register(self.leave)
+                self.join(self.path)
+            self.held_kib()
+        except (OSError, KeyError) as error:
+            print(f"no control group for memory ({error}): compared for the whole machine")
+            self.path = None
+
+    @staticmethod
+    def join(path):
+        with open(os.path.join(path, "cgroup.procs"), "w") as f:
+            f.write(str(os.getpid()))
+
+    def leave(self):
+        with contextlib.suppress(OSError):
+            self.join(self.before)
+        with contextlib.suppress(OSError):
+            os.rmdir(os.path.join(self.before, f"msb-test-{os.getpid()}"))
+
+    def held_kib(self):
+        """Anonymous and shared memory: what is no file that can be read again."""
+        with open(os.path.join(self.path, "memory.stat")) as f:
+            held = {key: int(value) for key, value in map(str.split, f)}
+        return (held["rss" if "rss" in held else "anon"] + held["shmem"]) // 1024
+
+
+@functools.cache
+def group():
+    return MemoryGroup()
+
+
+def held_kib():
+    """Without a group: not MemAvailable, since in a virtual machine that reports free pages to its host, memory which any
+    program freed is missing there for many seconds (touch 400 MB and exit: -350 MB)."""
+    if group().path:
+        return group().held_kib()
+    with open("/proc/meminfo") as f:
+        return sum(int(line.split()[1]) for line in f if line.split(":")[0] in ("AnonPages", "Shmem"))
 
 
 def mounts():
@@ -90,13 +134,7 @@ class Census:
         self.files = files(*self.folders)
         self.sockets = abstract_sockets()
         self.mounts = mounts()
-        self.in_use, self.others = in_use_kib(), others_kib()
-
-    def lost_kib(self, kinds):
-        """Memory not given back. Another program may hold more than before, or less: only what neither explains is lost."""
-        now = in_use_kib()
-        lost = sum(now[kind] - self.in_use[kind] for kind in kinds)
-        return min(lost, lost - (others_kib() - self.others))
+        self.held = held_kib()
 
     def processes_left(self):
         reap()
@@ -122,11 +160,8 @@ class Census:
         sockets = abstract_sockets() - self.sockets
         assert not sockets, f"abstract sockets left: {sockets}"
         if memory_kib is not None:
-            # What the kernel frees in the background of a busy machine (slabs, page tables) may take longer.
-            for kinds, limit_s in (PROGRAMS, 3), (PROGRAMS + KERNEL, 30):
-                end = time.monotonic() + limit_s
-                while self.lost_kib(kinds) > memory_kib and time.monotonic() < end:
-                    os.sched_yield()
-                lost = self.lost_kib(kinds)
-                assert lost <= memory_kib, \
-                    f"{lost} KiB of memory were not given back within {limit_s} s: before {self.in_use}, now {in_use_kib()}"
+            end = time.monotonic() + (3 if group().path else 30)
+            while held_kib() - self.held > memory_kib and time.monotonic() < end:
+                os.sched_yield()
+            lost = held_kib() - self.held
+            assert lost <= memory_kib, f"{lost} KiB of memory were not given back in time"

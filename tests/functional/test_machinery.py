@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tests' own machinery: what adds results up must not pass over a failure, a missing result or an unexpected skip."""
+import os
 import subprocess
 import sys
 
 import pytest
 
 from conftest import TOP
+from leftovers import Census
 
 CASE = '<testsuites><testsuite><testcase classname="tests.functional.test_x" name="test_a">%s</testcase></testsuite></testsuites>'
 
@@ -42,3 +44,15 @@ def test_no_results_are_a_failure(tmp_path, name, content):
     if content is not None:
         (tmp_path / name).write_text(content)
     assert add_up(tmp_path / name)[1] == 1
+
+
+def test_memory_that_is_kept_is_noticed():
+    census = Census()
+    kept = os.memfd_create("kept")
+    try:
+        os.write(kept, bytes(64 << 20))
+        with pytest.raises(AssertionError, match="KiB of memory were not given back"):
+            census.check(memory_kib=20 << 10)
+    finally:
+        os.close(kept)
+    census.check(memory_kib=20 << 10)

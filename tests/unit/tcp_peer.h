@@ -161,4 +161,30 @@ static inline void ack(struct peer *p, uint8_t flags)
 	p->r_nxt += !!(flags & FIN);
 }
 
+/** open_with() - Established with these options of the peer's. */
+static inline void open_with(struct peer *p, const struct tcp_config *c, struct wire with)
+{
+	begin(p, c);
+	p->with = with;
+	p->policy = ACCEPT;
+	feed(p, (struct wire){ .seq = ISN, .flags = SYN, .window = 65535 });
+	assert_int_equal(p->out.flags, SYN | ACK);
+	p->s_nxt = p->out.seq + 1;
+	p->r_nxt = ISN + 1;
+	feed(p, (struct wire){ .seq = p->r_nxt, .ack = p->s_nxt, .flags = ACK, .window = 65535 });
+	assert_int_equal(p->events[1], 1);
+	clear(p);
+}
+
+static inline void say(struct peer *p, size_t len)
+{
+	feed(p, (struct wire){ .seq = p->r_nxt, .ack = p->s_nxt, .flags = ACK, .window = 65535, .len = len });
+	p->r_nxt += (uint32_t)len;
+}
+
+static inline void acknowledge(struct peer *p, uint32_t upto, uint16_t window)
+{
+	feed(p, (struct wire){ .seq = p->r_nxt, .ack = upto, .flags = ACK, .window = window });
+}
+
 #endif

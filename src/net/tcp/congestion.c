@@ -170,7 +170,7 @@ void congestion_sacks(struct tcp_conn *c, const struct segment *g, bool duplicat
 	/* RFC 6582, 3.2: duplicates of what an earlier recovery sent again mean nothing. */
 	if (seq_before(c->snd_una, c->recover) || loss_edge(c) == c->snd_una)
 		return;
-	c->ssthresh = MAX(congestion_pipe(c) / 2, 2u * c->mss);
+	c->ssthresh = MAX((c->snd_nxt - c->snd_una) / 2, 2u * c->mss);
 	c->cwnd = c->ssthresh;
 	c->acked_bytes = 0;
 	c->lost_edge = loss_edge(c);
