@@ -13,6 +13,7 @@ import pytest
 from conftest import SEED
 from internet import ECHO, HOST, OTHER, OTHER6, PRIVATE, RESOLVER, RESOLVER6, SERVE, WEB, WEB6, Internet, arrived
 from sandboxes import Sandboxes, nothing_left
+from test_network import addresses_of
 
 pytestmark = pytest.mark.root
 IMAGE = "localhost/tools:1"
@@ -30,8 +31,8 @@ def ask(protocol, address, port, size=5):
         with socket.create_connection((address, port), 5) as s:
             s.sendall(b"get 5 1\\n")
             return "yes" if len(s.recv(100, socket.MSG_WAITALL)) == 5 else "closed"
-    of_ping = socket.IPPROTO_ICMPV6 if six else socket.IPPROTO_ICMP
-    with socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM, of_ping if protocol == "ping" else 0) as s:
+    kind = 0 if protocol == "udp" else socket.IPPROTO_ICMPV6 if six else socket.IPPROTO_ICMP
+    with socket.socket(socket.AF_INET6 if six else socket.AF_INET, socket.SOCK_DGRAM, kind) as s:
         s.settimeout(2)
         s.connect((address, port))
         data = os.urandom(size)
@@ -193,7 +194,8 @@ def test_dig(net, msb, plain):
 
 @pytest.mark.show_04_2
 def test_ping_and_udp(net, msb, plain):
-    ping = "; ".join(f"ping -q -c 2 -i 0.2 -W 5 -s {size} {host}" for host in (WEB, WEB6, "example.com") for size in (56, 3000))
+    ping = "; ".join(f"ping -q -c 2 -i 0.2 -W 5 -s {size} {host}" for host in (WEB, WEB6, "example.com")
+                     for size in (56, 3000))
     assert msb.out(plain, "sh", "-c", ping).count(" 0% packet loss") == 6
     targets = [["udp", address, ECHO, size] for address in (WEB, WEB6) for size in (0, 1, 512, 1452, 1473, 9000, 60000)]
     assert msb.probe(plain, targets) == ["yes"] * len(targets)
@@ -230,33 +232,28 @@ def test_published(net, msb, plain):
     server.wait(timeout=10)
 
 
-def gateway_of(msb, name):
-    return msb.out(name, "cat", "/etc/resolv.conf").split()[1]
-
-
-def forbidden(gateway):
-    """What the default refuses, by TCP, UDP and ping."""
-    addresses = [*PRIVATE, *HOST, "::ffff:10.0.0.1", gateway]
+def forbidden(name):
+    """What the default refuses to a sandbox, by TCP, UDP and ping: what is inside, the host, also as the gateway."""
+    gateway = [addresses_of(name)[key] for key in ("gateway4", "gateway6")]
+    addresses = [*PRIVATE, *HOST, "::ffff:10.0.0.1", *gateway]
     return [["tcp", a, SERVE] for a in addresses] + [["udp", a, ECHO] for a in addresses] + \
-        [["ping", a, 0] for a in (*PRIVATE, *HOST)]
+        [["ping", a, 0] for a in (*PRIVATE, *HOST)], gateway
 
 
 @pytest.mark.show_04_3
 def test_refused_never_arrives(net, msb, plain, box):
     """The host reaches all of them, so they are there; a guest that may (--net all) does, too; by default none is reached,
     TCP at once, and nothing of it arrives."""
-    gateway = gateway_of(msb, plain)
-    targets = forbidden(gateway)
-    counts = lambda: [arrived(net.host), arrived(net.private)]
-    there = [t for t in targets if t[1] != gateway]
+    targets, gateway = forbidden(plain)
+    there = [t for t in targets if t[1] not in gateway]
     assert json.loads(net.host("python3", "-c", PROBE, input=json.dumps(there), stdin=None)) == ["yes"] * len(there)
-    before = counts()
+    before = [arrived(s) for s in (net.host, net.private)]
     for target, result in zip(targets, msb.probe(plain, targets)):
         assert result == ("ConnectionRefusedError" if target[0] == "tcp" else "TimeoutError"), (target, result)
-    assert counts() == before
+    assert [arrived(s) for s in (net.host, net.private)] == before
     assert msb.probe(plain, [["tcp", WEB, SERVE], ["udp", WEB6, ECHO], ["ping", WEB6, 0]]) == ["yes"] * 3
     name = box("--net", "all")
-    targets = forbidden(gateway_of(msb, name))
+    targets, _ = forbidden(name)
     assert [t for t, result in zip(targets, msb.probe(name, targets)) if result != "yes"] == []
 
 
@@ -273,8 +270,8 @@ def test_names(net, msb, plain):
     for resolver in resolvers:
         assert net.host("dig", "+short", "@" + resolver, "example.com").split() == [OTHER]
     before = arrived(net.private)
-    assert msb.status(plain, *(f"@{resolver} example.com{how}" for resolver in resolvers for how in (" +notcp", " +tcp"))) == \
-        ["NXDOMAIN"] * 6
+    questions = [f"@{resolver} example.com {how}" for resolver in resolvers for how in ("+notcp", "+tcp")]
+    assert msb.status(plain, *questions) == ["NXDOMAIN"] * 6
     assert arrived(net.private) == before
     # The name counts as well where its address is known: example.com has the same one.
     assert msb.curl(plain, "https://ads.example.com/", "--resolve", f"ads.example.com:443:{WEB}") == "000"
@@ -321,7 +318,8 @@ def test_addresses_without_names(net, msb, box):
     assert msb.curl_all(name, (f"https://{a}/only" for a in (WEB, f"[{WEB6}]", OTHER, f"[{OTHER6}]"))) == [0] * 4
     before = [arrived(s) for s in (net.public, net.private)]
     assert msb.status(name, "example.com", "example.com +tcp", f"@{RESOLVER} example.com") == ["NXDOMAIN"] * 3
-    assert msb.curl_all(name, ["https://example.com/", f"http://{WEB}/", f"http://[{WEB6}]/", "https://10.0.0.1/"]) == [6, 7, 7, 7]
+    refused = [f"http://{WEB}/", f"http://[{WEB6}]/", "https://10.0.0.1/"]
+    assert msb.curl_all(name, ["https://example.com/", *refused]) == [6, 7, 7, 7]
     assert [arrived(s) for s in (net.public, net.private)] == before
     # UDP and ping are dropped without a word: the host is heard, the guest is not.
     for words in (["dig", "-p", ECHO, "@" + WEB, "+tries=1", "+time=1", "example.com"], ["ping", "-c", "1", "-W", "1", WEB]):

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # tools.sh: print the path of an OCI archive of a Debian with what people try a network with: curl, wget, dig, ping, iperf3,
-# python3 (what the tests import is compiled already). It is made once and kept under ~/.cache/microsandbox/tests (by the hash of this script). Needs root or user namespaces.
+# python3, and what the tests import of it compiled already. It is made once and kept under ~/.cache/microsandbox/tests (by
+# the hash of this script without its comments). Needs root or user namespaces.
 set -euo pipefail
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/microsandbox/tests
-out=$cache/tools-$(sha256sum < "$0" | cut -c1-16).tar
+out=$cache/tools-$(grep -v '^#' "$0" | sha256sum | cut -c1-16).tar
 if [ ! -s "$out" ]; then
 	mkdir -p "$cache"
 	work=$(mktemp -d "$cache/tools.XXXXXX")
