@@ -12,7 +12,7 @@ import pytest
 
 from conftest import SEED
 from internet import ECHO, HOST, OTHER, OTHER6, PRIVATE, RESOLVER, RESOLVER6, SERVE, WEB, WEB6, Internet, arrived
-from sandboxes import Sandboxes, nothing_left
+from sandboxes import Sandboxes, nothing_left, until
 from test_network import addresses_of
 
 pytestmark = pytest.mark.root
@@ -50,6 +50,22 @@ threads = [threading.Thread(target=one, args=(t, results, n)) for n, t in enumer
 for t in threads: t.start()
 for t in threads: t.join()
 print(json.dumps(results))
+"""
+# Datagrams as no stack sends them: gateway's and own MAC, own address, port, targets.
+FORGE = """
+import socket, struct, sys
+to, own, source, port, *targets = sys.argv[1:]
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+s.bind(("eth0", 0))
+for target in targets:
+    ends = socket.inet_pton(socket.AF_INET6, source) + socket.inet_pton(socket.AF_INET6, target)
+    head, data = struct.pack("!HHH", 4000, int(port), 13), b"hello"
+    total = sum(struct.unpack("!26H", ends + struct.pack("!II", 13, 17) + head + data + bytes(1)))
+    while total >> 16:
+        total = (total & 0xffff) + (total >> 16)
+    udp = head + struct.pack("!H", total ^ 0xffff) + data
+    ip = struct.pack("!IHBB", 6 << 28, len(udp), 17, 64) + ends
+    s.send(bytes.fromhex((to + own).replace(":", "")) + struct.pack("!H", 0x86dd) + ip + udp)
 """
 # HTTP/1.1 with connections that stay, as wrk wants it, and datagrams that come back.
 GUEST_SERVER = """
@@ -255,6 +271,17 @@ def test_refused_never_arrives(net, msb, plain, box):
     name = box("--net", "all")
     targets, _ = forbidden(name)
     assert [t for t, result in zip(targets, msb.probe(name, targets)) if result != "yes"] == []
+
+
+@pytest.mark.show_04_3
+def test_mapped_addresses(net, msb, plain):
+    """::ffff:10.0.0.1 in an IPv6 packet, which no stack sends, is 10.0.0.1, and refused."""
+    a = addresses_of(plain)
+    before = arrived(net.private), arrived(net.public)["Udp6InDatagrams"]
+    msb.out(plain, "python3", "-IS", "-c", FORGE, a["mac"][:-1] + "1", a["mac"], a["guest6"], ECHO, "::ffff:10.0.0.1",
+            "::ffff:169.254.169.254", "::10.0.0.1", WEB6)
+    until(lambda: arrived(net.public)["Udp6InDatagrams"] == before[1] + 1, what="the last of them, which is allowed")
+    assert arrived(net.private) == before[0]
 
 
 @pytest.mark.show_04_3
