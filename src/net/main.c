@@ -190,6 +190,7 @@ static int serve(struct program *p, struct error *err)
 
 	if (prepare(p, err) < 0)
 		return -(int)err->code;
+	fd_set_nonblock(GATEWAY_CONTROL_FD, true); /* a supervisor that does not read must not hold up the guest */
 	p->loop = loop_new_sized(GATEWAY_SOURCES_MAX, err);
 	if (!p->loop)
 		return -(int)err->code;
