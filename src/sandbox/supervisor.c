@@ -533,11 +533,15 @@ void supervisor_set_timers(struct supervisor *s)
 	timerfd_settime(s->max_fd, 0, &at, NULL);
 }
 
-/** on_boot_timeout() - The agent was not ready in time. */
+/** on_boot_timeout() - The agent, or the gateway, was not ready in time. */
 static void on_boot_timeout(void *arg, uint32_t events)
 {
+	struct supervisor *s = arg;
+
 	(void)events;
-	broken(arg, ETIMEDOUT, "the guest was not ready in time");
+	broken(s, ETIMEDOUT,
+	       s->phase == MOUNTING && s->guest_ready ? "the network gateway was not ready in time"
+						      : "the guest was not ready in time");
 }
 
 /** start_monitor() - Fork the monitor with its two socket pairs. */

@@ -75,12 +75,23 @@ def test_python_sees_cpus_and_memory(outcomes, back_end):
         assert seen[f"python: {memory}"].startswith("status 0\n--- out\nTrue\n")
 
 
-@pytest.mark.show_01_4
-def test_loads_and_kills_on_kvm(archive):
-    """Line 01.4 at a small size with our own monitor: these tests themselves, in the rig."""
+def on_kvm(archive, name):
+    """A file of these tests itself, in the rig."""
     env = [f"MSB_TEST_ARCHIVE={archive}", f"MSB_SEED={SEED}"]
     done = subprocess.run([*IN_RIG, *env, sys.executable, "-m", "pytest", "-v", "-s", "-p",
-                           "no:cacheprovider", HERE / "test_load.py"], stdin=subprocess.DEVNULL, capture_output=True,
+                           "no:cacheprovider", HERE / name], stdin=subprocess.DEVNULL, capture_output=True,
                           text=True, timeout=1000)
     print(done.stdout)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+
+
+@pytest.mark.show_01_4
+def test_loads_and_kills_on_kvm(archive):
+    """Line 01.4 at a small size with our own monitor."""
+    on_kvm(archive, "test_load.py")
+
+
+@pytest.mark.show_04_guest
+def test_network_on_kvm(archive):
+    """The guest's network with our own monitor."""
+    on_kvm(archive, "test_network.py")

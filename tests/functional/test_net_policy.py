@@ -150,6 +150,19 @@ def test_tenants_in_words(known):
 
 
 @pytest.mark.show_04_3
+def test_tenants_leave_out(known):
+    """What the profile forbids is left out with a warning, before anything else is looked at."""
+    asked = ["run", "--pull", "never", "--deployment-profile", "multi-tenant", "-p", "1:1", "--dns-nameserver", "1.1.1.1",
+             "--no-dns-rebind-protection", "nosuch:1", "--", "true"]
+    done = known(*asked)
+    assert done.returncode == 125
+    assert [line for line in done.stderr.decode().splitlines() if line.startswith("warn")] == [
+        f"warn: {option} does not go with multi-tenant: left out"
+        for option in ("--dns-nameserver", "--port", "--no-dns-rebind-protection")]
+    assert b"warn" not in known(*asked[:1], "-q", *asked[1:]).stderr
+
+
+@pytest.mark.show_04_3
 @pytest.mark.parametrize("host,words", [
     ("10.1.2.3:22", ["10.1.2.3:22/tcp is denied by rule 3: deny@10.0.0.0/8", "one of the private networks"]),
     ("192.168.9.9:22/udp", ["192.168.9.9:22/udp is allowed by rule 5: allow@private", "Rules on names count too"]),
