@@ -13,6 +13,10 @@
 #include "base/macros.h"
 
 #define TURNS_MAX 16 /* of tcp_tick() before the loop sees to others */
+/* At most, of data on its way; reserved, not used. It lets the slowest 4,096 readers leave something to others. */
+/* A guest that has forgotten a connection whose server never ends says so then. */
+#define KEEPALIVE_MS 300000
+#define MEMORY_PER_FLOW (8 * (size_t)TCP_CHUNK)
 
 void gateway_enter(struct gateway *g)
 {
@@ -257,11 +261,14 @@ static int make_dns(struct gateway *g, struct error *err)
 	return g->dns ? 0 : -(int)err->code;
 }
 
-/** make_tcp() - The stack; its limit leaves room for connections from outside and for those that are ending. */
+/** make_tcp() - The stack; beside connections that carry data there is room for as many that are ending. */
 static int make_tcp(struct gateway *g, struct error *err)
 {
+	uint32_t flows = g->config->max_connections + PUBLISHED_FLOWS_MAX;
 	struct tcp_config config = {
-		.max_connections = g->config->max_connections * 2 + 2 * PUBLISHED_FLOWS_MAX,
+		.max_connections = 2 * flows,
+		.memory = (size_t)flows * MEMORY_PER_FLOW,
+		.keepalive_ms = KEEPALIVE_MS,
 		.mtu = g->config->mtu,
 		.gso = true,
 	};

@@ -300,6 +300,37 @@ def test_bad_wires(lab, wire):
     assert until(lambda: lab.count()["connections"] == 0, 30)
 
 
+def test_idle_connections(lab):
+    """As many as there may be, and what they cost."""
+    lab.gateway("--connections", 4096)
+    raise_limit = "import resource, socket, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (10000, 10000))\n"
+    server = lab.start(lab.world.popen(sys.executable, "-c", raise_limit + f"""
+listener, held = socket.create_server(({PUBLIC!r}, 7000), backlog=4096), []
+print("serving", flush=True)
+while True:
+    held.append(listener.accept()[0])
+""", stdout=subprocess.PIPE))
+    assert server.stdout.readline() == b"serving\n"
+    client = lab.guest.popen(sys.executable, "-c", raise_limit + f"""
+held = [socket.create_connection(({PUBLIC!r}, 7000)) for _ in range(4096)]
+try:
+    socket.create_connection(({PUBLIC!r}, 7000))
+except ConnectionRefusedError:
+    print("held", flush=True)
+sys.stdin.read()
+""", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert client.stdout.readline() == b"held\n"
+    assert lab.count()["connections"] == 4096
+    pid = int(lab.host("pgrep", "-P", lab.gateway_process.pid, "msb-gateway"))
+    resident = int(re.search(r"VmRSS:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text())[1])
+    print(f"resident with 4096 idle connections: {resident / 1024:.1f} MiB")
+    assert resident < 25_000_000 / 1024
+    client.stdin.close()
+    client.wait()
+    server.kill()  # until it closes its ends, the connections are half open
+    assert until(lambda: lab.count()["connections"] == 0, 30), lab.count()
+
+
 @pytest.fixture
 def resolver(lab, tmp_path):
     """dnsmasq in the world, and its log."""
@@ -407,8 +438,10 @@ def test_tools(lab, resolver, tmp_path):
     for address in (PUBLIC, f"[{PUBLIC6}]"):
         lab.guest("curl", "-sfg", "-m", "20", "-o", tmp_path / "got", f"http://{address}/file")
         assert (tmp_path / "got").read_bytes() == (tmp_path / "file").read_bytes()
+    listening(lab.world, 5201)
     base = json.loads(lab.world("iperf3", "-J", "-t", "2", "-c", "127.0.0.1"))["end"]["sum_received"]["bits_per_second"]
     for name, options in (("out", []), ("in", ["-R"]), ("out 8", ["-P", "8"]), ("in 8", ["-R", "-P", "8"])):
+        listening(lab.world, 5201)  # between two tests iperf3 does not listen for a moment
         said = json.loads(lab.guest("iperf3", "-J", "-t", "2", "-c", PUBLIC, *options, check=False).stdout)
         assert "error" not in said, said["error"]
         rate = said["end"]["sum_received"]["bits_per_second"]

@@ -75,6 +75,13 @@ def serve_one(sock):
             sock.sendall(sock.recv(4096, socket.MSG_WAITALL))
 
 
+def serve_quietly(sock):
+    try:
+        serve_one(sock)
+    except ConnectionError:
+        pass  # the other side has seen enough, and says so
+
+
 def serve(address, port):
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family) as listener:
@@ -84,7 +91,7 @@ def serve(address, port):
         print("serving", flush=True)
         while True:
             sock, _ = listener.accept()
-            threading.Thread(target=serve_one, args=(sock,), daemon=True).start()
+            threading.Thread(target=serve_quietly, args=(sock,), daemon=True).start()
 
 
 def client(what, host, port, n=0, seed=0):
