@@ -30,7 +30,8 @@ http {{
 """
 RECORDS = ["--address=/example.com/" + WEB, "--address=/example.com/" + WEB6, "--address=/example.org/" + OTHER,
            "--address=/example.org/" + OTHER6, "--mx-host=example.com,mail.example.com,10",
-           "--txt-record=big.example.com," + ",".join(["x" * 200] * 10), "--cname=www.example.net,target.example.net",
+           *(f"--txt-record={name}.example.com," + ",".join(["x" * 200] * n) for name, n in (("some", 4), ("big", 10))),
+           "--cname=www.example.net,target.example.net",
            "--host-record=target.example.net," + WEB, "--host-record=inside.example.net,10.0.0.1",
            "--host-record=inside6.example.net,fd00:ec2::254", "--host-record=mixed.example.net," + WEB,
            "--host-record=mixed.example.net,192.168.7.10"]
