@@ -28,7 +28,7 @@ case $line in
 	bash scripts/check_as_user.sh "$results.xml" -s
 	exec /usr/bin/python3 scripts/sum_results.py --line "$line" "$results.xml" ;;
 04.1)
-	meson test -C build --no-rebuild --print-errorlogs packet tcp tcp_link fuzz_gateway fuzz_tcp fuzz_sni
+	meson test -C build --no-rebuild --print-errorlogs packet tcp tcp_link tcp_loss tcp_rules fuzz_gateway fuzz_tcp fuzz_sni
 	marker=show_04_1 files+=(build/meson-logs/testlog.json) ;;
 01.bad) marker=bad_input ;;
 02.bad)
