@@ -28,14 +28,14 @@ case $line in
 	bash scripts/check_as_user.sh "$results.xml" -s
 	exec /usr/bin/python3 scripts/sum_results.py --line "$line" "$results.xml" ;;
 04.1)
-	meson test -C build --no-rebuild --print-errorlogs packet fuzz_gateway
+	meson test -C build --no-rebuild --print-errorlogs packet tcp tcp_link tcp_loss tcp_rules fuzz_gateway fuzz_tcp fuzz_sni
 	marker=show_04_1 files+=(build/meson-logs/testlog.json) ;;
 01.bad) marker=bad_input ;;
 02.bad)
 	meson test -C build --no-rebuild --print-errorlogs "${parsers[@]}"
 	marker=show_02_bad files+=(build/meson-logs/testlog.json) ;;
 [0-9][0-9].[0-9]*) marker=show_${line/./_} ;;
-*) echo "usage: make show N=LINE, where LINE is 01.1 to 01.6, 01.speed, 01.bad, 02.1 to 02.5, 02.speed, 02.bad, 03.1 to 03.9, 03.speed, 04.1 or 04.6" >&2; exit 2 ;;
+*) echo "usage: make show N=LINE, where LINE is 01.1 to 01.6, 01.speed, 01.bad, 02.1 to 02.5, 02.speed, 02.bad, 03.1 to 03.9, 03.speed, 04.1, 04.3, 04.4 or 04.6" >&2; exit 2 ;;
 esac
 rm -f "$results.xml"
 /usr/bin/python3 -m pytest -v -s -p no:cacheprovider -m "$marker" --junitxml="$results.xml" tests/functional

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <linux/mount.h>
 #include <linux/sched.h>
 #include <poll.h>
@@ -143,6 +144,16 @@ int confine_drop_privileges(struct error *err)
 {
 	if (geteuid() == 0 && drop_identity(err) < 0)
 		return -(int)err->code;
+	return no_gain(err);
+}
+
+int confine_drop_capabilities(struct error *err)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	const struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { { .effective = 0 } };
+
+	if (syscall(SYS_capset, &header, none) < 0)
+		return err_set(err, ERR_SYSTEM, errno, "confine: give up capabilities");
 	return no_gain(err);
 }
 

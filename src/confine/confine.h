@@ -61,6 +61,11 @@ int confine_die_with(int lifeline, struct error *err);
 
 /** confine_drop_privileges() - As root: to CONFINE_UID, no groups, no capabilities. Always: no_new_privs, no core. */
 int confine_drop_privileges(struct error *err);
+/**
+ * confine_drop_capabilities() - The same for root that may not become another (a user namespace with one user, some
+ * containers): it stays root without any capability. Files of root's are in reach then: for programs that open none.
+ */
+int confine_drop_capabilities(struct error *err);
 
 enum confine_deny {
 	CONFINE_DENY_OPEN = 1u << 0,	/* also no open, creat, rename, unlink, chmod... by path */

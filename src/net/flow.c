@@ -76,6 +76,7 @@ void flow_abort(struct flow *f)
 }
 
 static void on_host(void *arg, uint32_t events);
+static void connected(struct flow *f);
 
 /**
  * watch() - What of the host's socket is waited for.
@@ -126,21 +127,6 @@ static void connect_failed(struct flow *f, int error)
 	else
 		tcp_refuse(f->conn);
 	flow_end(f, false);
-}
-
-/** connected() - The host's end stands: now the guest's. */
-static void connected(struct flow *f)
-{
-	int on = 1;
-
-	setsockopt(f->fd, IPPROTO_TCP, TCP_NODELAY, &on,
-		   sizeof(on)); /* the guest has gathered already, if it wanted to */
-	f->state = FLOW_OPEN;
-	f->g->count.connections_total++;
-	if (!f->accepted)
-		tcp_accept(f->conn);
-	f->accepted = true;
-	flow_pump(f);
 }
 
 /** dial() - Begin the host's connection. The flow may be gone afterwards. */
@@ -287,9 +273,19 @@ static bool guest_side(struct flow *f)
 	return to_host(f);
 }
 
-void flow_pump(struct flow *f)
+/** connected() - The host's end stands: now the guest's. */
+static void connected(struct flow *f)
 {
-	if (guest_side(f) && to_guest(f))
+	int on = 1;
+
+	/* The guest has gathered already, if it wanted to. */
+	setsockopt(f->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	f->state = FLOW_OPEN;
+	f->g->count.connections_total++;
+	if (!f->accepted)
+		tcp_accept(f->conn);
+	f->accepted = true;
+	if (guest_side(f))
 		settle(f);
 }
 
@@ -363,7 +359,8 @@ static void established(void *arg, struct tcp_conn *c)
 		return;
 	f->state = FLOW_OPEN;
 	f->g->count.connections_total++;
-	flow_pump(f);
+	if (guest_side(f) && to_guest(f))
+		settle(f);
 }
 
 static void readable(void *arg, struct tcp_conn *c)

@@ -66,8 +66,6 @@ struct flow *flow_new(struct gateway *g, enum flow_kind kind, enum flow_state st
 void flow_end(struct flow *f, bool reset);
 /** flow_abort() - RST both ways, and forget. */
 void flow_abort(struct flow *f);
-/** flow_pump() - Both directions, as far as they go. The flow may be gone afterwards. */
-void flow_pump(struct flow *f);
 
 /* flow_dns.c */
 /** flow_dns_start() - A connection of the guest to port 53. Accepts or refuses. */

@@ -162,7 +162,12 @@ static void on_control(void *arg, uint32_t events)
 /** confine() - The last step before the guest is listened to. */
 static int confine(struct error *err)
 {
-	if (confine_drop_privileges(err) < 0 || confine_landlock_connect(err) < 0)
+	if (confine_drop_privileges(err) < 0) {
+		err_clear(err); /* it opens no file, and may not: so without capabilities even root is nobody */
+		if (confine_drop_capabilities(err) < 0)
+			return -(int)err->code;
+	}
+	if (confine_landlock_connect(err) < 0)
 		return -(int)err->code;
 	/* It ends with the socket as well; this is for a supervisor that is gone and whose socket somebody still holds.
 	 */

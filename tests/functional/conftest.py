@@ -32,12 +32,13 @@ def pytest_terminal_summary(terminalreporter):
 WEIGHTS = {"test_backends": 320, "test_lifecycle": 120, "test_brief": 90, "test_pull_faults": 75, "test_load": 70,
            "test_states": 60, "test_many": 60, "test_state_damage": 50, "test_bad_input": 45, "test_newcomer": 45,
            "test_run": 60, "test_registry": 40, "test_root_disk": 60, "test_terminal": 30, "test_metrics": 30,
-           "test_logs": 30, "test_pull_registry": 25, "test_net_table": 35, "test_internet": 70}
+           "test_logs": 30, "test_pull_registry": 25, "test_net_table": 35, "test_gateway": 90, "test_network": 45,
+           "test_internet": 70}
 # Whose subject is the same for every user: where both run (make check as root), the ordinary user leaves them to root.
 ONCE = {"test_backends", "test_brief", "test_pull_faults", "test_pull_registry", "test_pull_progress", "test_registry",
         "test_states", "test_many", "test_state_damage", "test_terminal", "test_logs", "test_metrics", "test_cp",
         "test_completion", "test_config", "test_save", "test_standins", "test_clock", "test_session_streams", "test_other_build",
-        "test_root_disk", "test_balloon", "test_net_policy"}
+        "test_root_disk", "test_balloon", "test_net_policy", "test_dns", "test_net_table", "test_gateway"}
 ONCE_BUT = {"test_lifecycle": ("test_workflow", "test_exec", "test_detached")}
 
 

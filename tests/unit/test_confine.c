@@ -325,6 +325,23 @@ static int lifeline_child(void)
 	return 0;
 }
 
+/** capabilities_child() - Root without capabilities may do nothing that only root may. */
+static int capabilities_child(void)
+{
+	const int start = __LINE__;
+	struct error err = ERROR_INIT;
+	char status[4096] = "";
+	_cleanup_fd_ int fd = -1;
+
+	CHECK(confine_drop_capabilities(&err) == 0);
+	CHECK(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1);
+	CHECK(sethostname("x", 1) < 0 && errno == EPERM);
+	fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+	CHECK(fd >= 0 && read(fd, status, sizeof(status) - 1) > 0);
+	CHECK(strstr(status, "CapPrm:\t0000000000000000\nCapEff:\t0000000000000000\n") != NULL);
+	return 0;
+}
+
 /** fds_child() - Only the kept ones stay. */
 static int fds_child(void)
 {
@@ -465,6 +482,12 @@ static void test_die_with(void **state)
 	close(life[0]);
 }
 
+static void test_capabilities(void **state)
+{
+	(void)state;
+	assert_int_equal(in_child(capabilities_child), 0);
+}
+
 static void test_close_fds(void **state)
 {
 	(void)state;
@@ -492,6 +515,7 @@ int main(void)
 		cmocka_unit_test(test_program),	    cmocka_unit_test(test_program_as_user),
 		cmocka_unit_test(test_client),	    cmocka_unit_test(test_die_with),    cmocka_unit_test(test_close_fds),
 		cmocka_unit_test(test_probe),	    cmocka_unit_test(test_filter_program),
+		cmocka_unit_test(test_capabilities),
 		cmocka_unit_test(test_brokered_connect),
 	};
 
