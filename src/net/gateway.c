@@ -119,11 +119,12 @@ static bool is_host(void *ctx, const struct ip *ip)
 	return gateway_is_own(g, ip) || local_has(&g->local, ip);
 }
 
-static bool has_name(void *ctx, const struct ip *ip, const char *name, bool below)
+static bool has_name(void *ctx, const struct ip *ip, const char *name, bool below, bool allows)
 {
 	const struct gateway *g = ctx;
 
-	return dns_named(g->dns, ip, name, below ? DNS_SUFFIX : DNS_EXACT, DNS_CONFIGURED_ONLY);
+	return dns_named(g->dns, ip, name, below ? DNS_SUFFIX : DNS_EXACT,
+			 allows ? DNS_CONFIGURED_ONLY : DNS_ANY_RESOLVER);
 }
 
 enum policy_verdict gateway_decide(struct gateway *g, const struct policy_flow *flow)

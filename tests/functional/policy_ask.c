@@ -49,10 +49,11 @@ static bool is_host(void *ctx, const struct ip *ip)
 }
 
 /** has_name() - In the list "records" of [address, name]. */
-static bool has_name(void *ctx, const struct ip *ip, const char *name, bool below)
+static bool has_name(void *ctx, const struct ip *ip, const char *name, bool below, bool allows)
 {
 	const json_t *records = json_object_get(ctx, "records");
 
+	(void)allows;
 	for (size_t i = 0; i < json_array_size(records); i++) {
 		const json_t *record = json_array_get(records, i);
 		struct ip of = address(json_array_get(record, 0));

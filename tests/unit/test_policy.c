@@ -36,11 +36,12 @@ static bool is_host(void *ctx, const struct ip *ip)
 	return false;
 }
 
-static bool has_name(void *ctx, const struct ip *ip, const char *name, bool below)
+static bool has_name(void *ctx, const struct ip *ip, const char *name, bool below, bool allows)
 {
 	char text[IP_TEXT_MAX];
 	size_t n = strlen(name), m;
 
+	(void)allows;
 	(void)ctx;
 	ip_format(ip, text);
 	for (size_t i = 0; i < ARRAY_LEN(records); i++) {

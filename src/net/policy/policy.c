@@ -129,8 +129,9 @@ static bool leads_here(const struct policy_rule *r, const struct look *look)
 
 	if (!f->has_name)
 		return false;
-	return f->has_name(f->ctx, &look->flow->ip, r->name, below) ||
-	       (!ip_equal(&look->judged, &look->flow->ip) && f->has_name(f->ctx, &look->judged, r->name, below));
+	return f->has_name(f->ctx, &look->flow->ip, r->name, below, r->allow) ||
+	       (!ip_equal(&look->judged, &look->flow->ip) &&
+		f->has_name(f->ctx, &look->judged, r->name, below, r->allow));
 }
 
 /** match_name() - A rule on a name. */

@@ -84,9 +84,10 @@ struct policy_facts {
 	bool (*is_host)(void *ctx, const struct ip *ip);
 	/**
 	 * Does a live record, given to this sandbox by our DNS, lead from that name to the address? @name: lower case,
-	 * no last dot. @below: a name below it will do too. NULL: no names are known.
+	 * no last dot. @below: a name below it will do too. @allows: for a rule that allows: a resolver that the guest
+	 * chose may be an accomplice, what it said counts for rules that deny only. NULL: no names are known.
 	 */
-	bool (*has_name)(void *ctx, const struct ip *ip, const char *name, bool below);
+	bool (*has_name)(void *ctx, const struct ip *ip, const char *name, bool below, bool allows);
 	void *ctx;
 };
 
