@@ -29,4 +29,20 @@ row "uname -r" "$(uname -r)" "$(guest uname -r)"
 row id "$(id | cut -c1-40)" "$(guest id)"
 row "date -u" "$(date -u)" "$(guest date -u)"
 row /proc/cmdline "(the guest's:)" "$(guest cat /proc/cmdline)"
+say "a download from the guest, over a network of its own"
+mirror=deb.debian.org
+# By nc, since a static wget cannot look up names; a pipe that does not end, since some servers hang up on who does.
+download="a=\$(nslookup -type=a $mirror | sed -n 's/^Address: //p' | head -n 1); [ -n \"\$a\" ] || exit 1
+	mkfifo /tmp/request && exec 3<>/tmp/request
+	printf 'GET /debian/dists/stable/Release HTTP/1.1\r\nHost: $mirror\r\nConnection: close\r\n\r\n' >&3
+	nc -w 10 \"\$a\" 80 <&3 | grep -m 1 ^Origin"
+address=$(getent ahostsv4 "$mirror" | head -n 1 | cut -d' ' -f1) || true
+if [ -z "$address" ]; then
+	echo "left out: this machine does not find $mirror"
+elif guest sh -c "$download"; then
+	echo "from $mirror ($address), by the default rules: the public internet and nothing else"
+else
+	echo "refused by the default rules: $mirror is at $address here, which is no public address; so by others:"
+	build/msb run --net all --no-dns-rebind-protection "$image" -- sh -c "$download" || echo "left out: $mirror does not answer"
+fi
 say "now try: build/msb run $image"

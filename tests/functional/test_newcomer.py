@@ -96,6 +96,7 @@ def test_demo(newcomer, tmp_path):
         assert rows["id"][0].startswith(f"uid={os.getuid()}") and rows["id"][1].startswith("uid=0(root)")
         assert rows["date -u"][0].split()[-1] == rows["date -u"][1].split()[-1] == time.strftime("%Y", time.gmtime())
         assert re.search(r"^/proc/cmdline .*panic=-1", text, re.M)
+        assert re.search(r"^(Origin: Debian|left out: .+)$", text, re.M)
         assert re.search(r"^ran on: (KVM|QEMU's software CPU), because \S+", text, re.M)
     assert newcomer.files(newcomer.home, but=[cache]) == {}
     assert newcomer.files(newcomer.scratch) == {}
