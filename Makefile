@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # The few commands people type. The build itself is meson's; see DEVELOPERS.md.
-.PHONY: all build kernel docs man demo check check-long mutants bench bench-lifecycle bench-pull show fuzz clean
+.PHONY: all build kernel docs man demo check check-long mutants bench bench-lifecycle bench-net bench-pull show fuzz clean
 
 all: build kernel
 
@@ -40,11 +40,16 @@ bench: all
 bench-lifecycle: all
 	@bash tests/bench/lifecycle.sh
 
+# The gateway against slirp4netns and passt, without a virtual machine (root)
+bench-net: build
+	@bash scripts/packages.sh install bench
+	@/usr/bin/python3 tests/bench/net.py
+
 # An image of 500 MB (made once: 10 minutes): pull against what inflating and hashing takes, memory, size on disk
 bench-pull: all
 	@/usr/bin/python3 tests/bench/pull.py
 
-# One line of an issue's list: make show N=01.3 (01.1 to 01.6, 01.speed, 01.bad; 02.1 to 02.5, 02.speed, 02.bad; 03.1 to 03.9, 03.speed)
+# One line of an issue's list: make show N=01.3 (01.1 to 01.6, 01.speed, 01.bad; 02.1 to 02.5, 02.speed, 02.bad; 03.1 to 03.9, 03.speed; 04.1 to 04.4, 04.6, 04.speed)
 show: all
 	@bash scripts/show.sh "$(N)"
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The one list of Debian packages: packages.sh list|install build|demo|test...: print or install them.
+# The one list of Debian packages: packages.sh list|install build|demo|test|bench...: print or install them.
 set -euo pipefail
 build="build-essential meson ninja-build pkg-config python3 musl-tools libssl-dev libjansson-dev
 	libcurl4-openssl-dev libsqlite3-dev zlib1g-dev libzstd-dev libcmocka-dev e2fsprogs qemu-system-x86
@@ -10,11 +10,12 @@ test="$demo git python3-pytest mmdebstrap uidmap cpio kmod skopeo buildah erofs-
 	procps docker-registry apache2-utils openssl iproute2 zsh fish man-db tmux curl python3-dnspython
 	dnsmasq-base bind9-dnsutils iputils-ping iperf3 nftables
 	nginx-light wrk"
-list() { for set in "$@"; do case $set in build) echo $build ;; demo) echo $demo ;; test) echo $test ;; esac; done; }
+bench="slirp4netns passt qperf"
+list() { for set in "$@"; do case $set in build) echo $build ;; demo) echo $demo ;; test) echo $test ;; bench) echo $bench ;; esac; done; }
 case ${1:-} in
 install) shift ;;
 list) shift; list "$@"; exit ;;
-*) echo "usage: packages.sh list|install build|demo|test..." >&2; exit 2 ;;
+*) echo "usage: packages.sh list|install build|demo|test|bench..." >&2; exit 2 ;;
 esac
 missing=
 for p in $(list "$@"); do

@@ -23,6 +23,11 @@ case $line in
 	bash tests/bench/lifecycle.sh 2>&1 | tee "$results.log"
 	grep -E '^(not )?ok ' "$results.log" > "$results.txt"
 	exec /usr/bin/python3 scripts/sum_results.py --line "$line" "$results.txt" ;;
+04.speed)
+	bash scripts/packages.sh install bench
+	/usr/bin/python3 tests/bench/net.py 2>&1 | tee "$results.log"
+	grep -E '^(not )?ok ' "$results.log" > "$results.txt"
+	exec /usr/bin/python3 scripts/sum_results.py --line "$line" "$results.txt" ;;
 01.6)
 	rm -f "$results.xml"
 	bash scripts/check_as_user.sh "$results.xml" -s
@@ -30,12 +35,13 @@ case $line in
 04.1)
 	meson test -C build --no-rebuild --print-errorlogs packet tcp tcp_link tcp_loss tcp_rules fuzz_gateway fuzz_tcp fuzz_sni
 	marker=show_04_1 files+=(build/meson-logs/testlog.json) ;;
+04.2) marker="show_04_2 or show_04_guest" ;;
 01.bad) marker=bad_input ;;
 02.bad)
 	meson test -C build --no-rebuild --print-errorlogs "${parsers[@]}"
 	marker=show_02_bad files+=(build/meson-logs/testlog.json) ;;
 [0-9][0-9].[0-9]*) marker=show_${line/./_} ;;
-*) echo "usage: make show N=LINE, where LINE is 01.1 to 01.6, 01.speed, 01.bad, 02.1 to 02.5, 02.speed, 02.bad, 03.1 to 03.9, 03.speed, 04.1, 04.3, 04.4 or 04.6" >&2; exit 2 ;;
+*) echo "usage: make show N=LINE, where LINE is 01.1 to 01.6, 01.speed, 01.bad, 02.1 to 02.5, 02.speed, 02.bad, 03.1 to 03.9, 03.speed, 04.1 to 04.4, 04.6 or 04.speed" >&2; exit 2 ;;
 esac
 rm -f "$results.xml"
 /usr/bin/python3 -m pytest -v -s -p no:cacheprovider -m "$marker" --junitxml="$results.xml" tests/functional
