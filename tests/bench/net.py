@@ -23,7 +23,7 @@ from netlab import PUBLIC, Lab, Space, listening, until  # noqa: E402
 SECONDS = int(sys.argv[1]) if len(sys.argv) > 1 else 3
 WAYS = {"out 1": [], "in 1": ["-R"], "out 8": ["-P", "8"], "in 8": ["-R", "-P", "8"]}
 TICK_NS = 1e9 / os.sysconf("SC_CLK_TCK")
-NGINX = """daemon off; worker_processes 1; error_log stderr crit; pid {folder}/pid;
+NGINX = """daemon off; master_process off; error_log stderr crit; pid {folder}/pid;
 events {{ worker_connections 1024; }}
 http {{ access_log off; keepalive_timeout 0; client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f;
 uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s; server {{ listen 80; location / {{ return 200 "hello"; }} }} }}
