@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/macros.h"
 #include "virtio/transport.h"
+#include "loop_pump.h"
 #include "virtio_driver.h"
 
 #define QUEUES 2
@@ -29,22 +30,6 @@ static struct virtio_mmio *m;
 static struct loop *loop;
 static struct queue frozen[VIRTIO_QUEUES_MAX];
 static unsigned int resets;
-
-static void stop_loop(void *arg, uint32_t events)
-{
-	(void)arg;
-	(void)events;
-	loop_stop(loop, 0);
-}
-
-static void pump(void)
-{
-	int timer = loop_timer(loop, stop_loop, NULL, NULL);
-
-	loop_timer_set(loop, timer, 0);
-	loop_run(loop, NULL);
-	loop_remove(loop, &timer);
-}
 
 /** freeze() - DRIVER_OK was set: the queues are from now on as they are. */
 static void freeze(void)
@@ -174,7 +159,7 @@ static void step(const uint8_t s[6], int irq)
 		write_reg(0x50, s[1] % 3);
 		break;
 	default:
-		pump();
+		loop_pump(loop, 1);
 	}
 	(void)!read(irq, &n, sizeof(n));
 	after = read_reg(STATUS);
@@ -216,7 +201,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 		abort();
 	for (size_t i = 1 + ring; i + 6 <= n && i < 6 * 1000; i += 6)
 		step(data + i, irq);
-	pump();
+	loop_pump(loop, 1);
 	virtio_mmio_free(m);
 	virtio_device_fini(dev);
 	loop_free(loop);

@@ -14,6 +14,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/macros.h"
+#include "loop_pump.h"
 #include "virtio_driver.h"
 
 #define SIZE 16
@@ -31,22 +32,6 @@ static uint16_t rx_seen;
 static unsigned int rx_out; /* buffers the device has, as bits */
 static uint64_t features;
 static uint8_t record[VIRTIO_NET_RECORD_MAX + 1];
-
-static void stop_loop(void *arg, uint32_t events)
-{
-	(void)arg;
-	(void)events;
-	loop_stop(loop, 0);
-}
-
-static void pump(void)
-{
-	int timer = loop_timer(loop, stop_loop, NULL, NULL);
-
-	loop_timer_set(loop, timer, 0);
-	loop_run(loop, NULL);
-	loop_remove(loop, &timer);
-}
 
 static void on_gone(void *arg)
 {
@@ -169,7 +154,7 @@ static void step(const uint8_t s[8])
 			(void)send(gateway, record, n, MSG_DONTWAIT);
 		break;
 	case 4:
-		pump();
+		loop_pump(loop, 1);
 		break;
 	case 5: /* anything as a descriptor */
 		desc(&tx, 0, DRIVER_DATA + n, s[4] | (uint32_t)s[5] << 16, s[6] & 7, s[7]);

@@ -16,28 +16,13 @@
 #include "base/log.h"
 #include "base/macros.h"
 #include "virtio/transport.h"
+#include "loop_pump.h"
 
 #define MEM_SIZE 16384u
 #define USER 0x10000u
 
 static struct loop *loop;
 static unsigned int closed;
-
-static void stop_loop(void *arg, uint32_t events)
-{
-	(void)arg;
-	(void)events;
-	loop_stop(loop, 0);
-}
-
-static void pump(void)
-{
-	int timer = loop_timer(loop, stop_loop, NULL, NULL);
-
-	loop_timer_set(loop, timer, 0);
-	loop_run(loop, NULL);
-	loop_remove(loop, &timer);
-}
 
 static void on_closed(void *arg)
 {
@@ -93,16 +78,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 		i += 3 + len;
 		if (fd_send_msg(pair[1], bytes, cut, &fds[(choice & 3) % 3], (choice & 3) == 3 ? 0 : 1) < 0)
 			break;
-		pump();
+		loop_pump(loop, 1);
 		if (cut < 12 + len && !closed && fd_send_msg(pair[1], bytes + cut, 12 + len - cut, NULL, 0) == 0)
-			pump();
+			loop_pump(loop, 1);
 		if (choice & 32 && write(event, &one, sizeof(one)) == sizeof(one))
-			pump();
+			loop_pump(loop, 1);
 		while (recv(pair[1], scrap, sizeof(scrap), MSG_DONTWAIT) > 0)
 			;
 	}
 	close(pair[1]);
-	pump();
+	loop_pump(loop, 1);
 	vhost_user_free(v);
 	dev->ops->destroy(dev);
 	loop_free(loop);

@@ -13,6 +13,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/macros.h"
+#include "loop_pump.h"
 #include "virtio_driver.h"
 
 #define SIZE 8
@@ -32,22 +33,6 @@ static uint32_t ports[ENDS];	    /* device's port, 0: not known yet */
 static uint8_t sent[ENDS], got[ENDS]; /* the next byte of each */
 static unsigned int connected;
 static bool asked; /* the guest asked for the control connection */
-
-static void stop_loop(void *arg, uint32_t events)
-{
-	(void)arg;
-	(void)events;
-	loop_stop(loop, 0);
-}
-
-static void pump(void)
-{
-	int timer = loop_timer(loop, stop_loop, NULL, NULL);
-
-	loop_timer_set(loop, timer, 0);
-	loop_run(loop, NULL);
-	loop_remove(loop, &timer);
-}
 
 static void on_failed(void *arg, uint32_t id)
 {
@@ -184,7 +169,7 @@ static void step(const uint8_t s[8])
 			dev->ops->reset(dev);
 			set_up();
 		}
-		pump();
+		loop_pump(loop, 1);
 		break;
 	}
 	drain_rx();
@@ -217,7 +202,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 		host_read(i, 4096);
 		fd_close(&ends[i]);
 	}
-	pump();
+	loop_pump(loop, 1);
 	dev->ops->destroy(dev);
 	loop_free(loop);
 	return 0;

@@ -13,6 +13,7 @@
 
 #include "base/fd.h"
 #include "base/macros.h"
+#include "loop_pump.h"
 #include "virtio_driver.h"
 
 #define SIZE 64
@@ -34,25 +35,6 @@ static void on_gone(void *arg)
 {
 	assert_ptr_equal(arg, &gone);
 	gone++;
-}
-
-static void stop_loop(void *arg, uint32_t events)
-{
-	(void)arg;
-	(void)events;
-	loop_stop(loop, 0);
-}
-
-/** pump() - Let the loop handle what is ready. */
-static void pump(void)
-{
-	for (int i = 0; i < 4; i++) {
-		int timer = loop_timer(loop, stop_loop, NULL, NULL);
-
-		loop_timer_set(loop, timer, 0);
-		loop_run(loop, NULL);
-		loop_remove(loop, &timer);
-	}
 }
 
 static void kick(unsigned int queue)
@@ -289,7 +271,7 @@ static void no_header_breaks_the_device(void **state)
 	offer_room(0, HEADER - 1);
 	kick(RX);
 	plain(60);
-	pump();
+	loop_pump(loop, 4);
 	assert_true(dev->broken);
 	assert_int_equal(used_idx(&rx), 0);
 }
@@ -321,21 +303,21 @@ static void full_socket(void **state)
 	before = used_idx(&tx);
 	assert_in_range(before, 1, SIZE - 1);
 	kick(TX); /* ringing changes nothing */
-	pump();
+	loop_pump(loop, 4);
 	assert_int_equal(used_idx(&tx), before);
 	while (seen < SIZE) {
 		ssize_t n = from_guest();
 
 		if (n < 0) {
 			assert_int_equal(errno, EAGAIN);
-			pump();
+			loop_pump(loop, 4);
 			continue;
 		}
 		assert_int_equal(n, HEADER + 500 + seen);
 		assert_int_equal(record[HEADER], (uint8_t)seen);
 		seen++;
 	}
-	pump();
+	loop_pump(loop, 4);
 	assert_int_equal(used_idx(&tx), SIZE);
 	assert_int_equal(from_guest(), -1);
 }
@@ -348,7 +330,7 @@ static void received(void **state)
 	kick(RX);
 	to_guest(1, 1, 54, 1448, 34, 16, 4000); /* 3 buffers */
 	plain(60);
-	pump();
+	loop_pump(loop, 4);
 	assert_int_equal(used_idx(&rx), 4);
 	expect_frame(0, 0, 4000, 3);
 	assert_int_equal(((uint8_t *)at(&rx, DRIVER_DATA))[0], 1);
@@ -357,7 +339,7 @@ static void received(void **state)
 	expect_frame(3, 3, 60, 1);
 	/* exactly full buffers */
 	plain(2 * 1600 - HEADER);
-	pump();
+	loop_pump(loop, 4);
 	assert_int_equal(used_idx(&rx), 6);
 	expect_frame(4, 4, 2 * 1600 - HEADER, 2);
 }
@@ -367,9 +349,9 @@ static void back_pressure(void **state)
 {
 	(void)state;
 	plain(100);
-	pump();
+	loop_pump(loop, 4);
 	kick(RX);
-	pump();
+	loop_pump(loop, 4);
 	assert_int_equal(used_idx(&rx), 0);
 	offer_room(0, 1600);
 	kick(RX);
@@ -381,7 +363,7 @@ static void back_pressure(void **state)
 	offer_room(1, 1600);
 	offer_room(2, 1600);
 	kick(RX);
-	pump();
+	loop_pump(loop, 4);
 	assert_int_equal(used_idx(&rx), 1);
 	assert_int_equal(dev->queues[RX].next_avail, 1); /* put back */
 	assert_int_equal(get16(&rx, DRIVER_USED + 4 + 8 * SIZE),
@@ -406,7 +388,7 @@ static void never_fits(void **state)
 	to_guest(1, 1, 54, 1448, 34, 16, 4000);
 	plain(60);
 	kick(RX);
-	pump();
+	loop_pump(loop, 4);
 	assert_int_equal(used_idx(&rx), 2);
 	expect_frame(0, 0, 1600 - HEADER, 1);
 	expect_frame(1, 1, 60, 1);
@@ -417,7 +399,7 @@ static void never_fits(void **state)
 	plain(64 * 60 - HEADER + 1);
 	plain(40);
 	kick(RX);
-	pump();
+	loop_pump(loop, 4);
 	assert_int_equal(used_idx(&rx), 1);
 	assert_int_equal(used_len(&rx, 0), HEADER + 40);
 }
@@ -435,7 +417,7 @@ static void not_negotiated(void **state)
 	assert_int_equal(send(gateway, "short", 5, 0), 5);
 	to_guest(2, 0, 0, 0, 0, 0, 90); /* "checksum is good" */
 	kick(RX);
-	pump();
+	loop_pump(loop, 4);
 	assert_int_equal(used_idx(&rx), 1);
 	expect_frame(0, 0, 90, 1);
 	assert_int_equal(((uint8_t *)at(&rx, DRIVER_DATA))[0], 0);
@@ -446,7 +428,7 @@ static void not_negotiated(void **state)
 	to_guest(1, 1, 54, 1448, 90, 16, 100); /* checksum outside */
 	to_guest(1, 4, 54, 1448, 54, 16, 100);
 	kick(RX);
-	pump();
+	loop_pump(loop, 4);
 	assert_int_equal(used_idx(&rx), 2);
 	assert_int_equal(((uint8_t *)at(&rx, DRIVER_DATA))[0], 2);
 	expect_frame(1, 1, 100, 1);
@@ -464,7 +446,7 @@ static void split_header(void **state)
 	offer(&rx, 3);
 	plain(2000);
 	kick(RX);
-	pump();
+	loop_pump(loop, 4);
 	assert_int_equal(used_idx(&rx), 2);
 	expect_frame(0, 0, 2000, 2);
 }
@@ -477,7 +459,7 @@ static void largest(void **state)
 		offer_room(i, 1600);
 	plain(VIRTIO_NET_RECORD_MAX - HEADER);
 	kick(RX);
-	pump();
+	loop_pump(loop, 4);
 	assert_int_equal(used_idx(&rx), 41);
 	expect_frame(0, 0, VIRTIO_NET_RECORD_MAX - HEADER, 41);
 }
@@ -495,7 +477,7 @@ static void many(void **state)
 	while (seen < 1000) {
 		while (sent < 1000 && sent < seen + 100u)
 			plain(60 + sent++);
-		pump();
+		loop_pump(loop, 4);
 		while (seen != used_idx(&rx)) {
 			unsigned int slot = seen % 32;
 
@@ -505,7 +487,7 @@ static void many(void **state)
 		}
 		kick(RX);
 	}
-	pump();
+	loop_pump(loop, 4);
 	assert_int_equal(used_idx(&rx), 1000);
 }
 
@@ -519,12 +501,12 @@ static void gateway_ends(void **state)
 	fd_close(&gateway);
 	kick(TX);
 	kick(RX);
-	pump();
+	loop_pump(loop, 4);
 	assert_int_equal(gone, 1);
 	kick(TX);
-	pump();
+	loop_pump(loop, 4);
 	activate(ALL_FEATURES);
-	pump();
+	loop_pump(loop, 4);
 	assert_int_equal(gone, 1);
 	assert_int_equal(used_idx(&rx), 0);
 }
@@ -535,9 +517,9 @@ static void before_the_driver(void **state)
 	(void)state;
 	virtio_device_reset(dev);
 	plain(60);
-	pump();
+	loop_pump(loop, 4);
 	fd_close(&gateway);
-	pump();
+	loop_pump(loop, 4);
 	assert_int_equal(gone, 1);
 }
 

@@ -18,6 +18,7 @@
 #include "base/fd.h"
 #include "base/macros.h"
 #include "virtio/transport.h"
+#include "loop_pump.h"
 
 #define NO_FD (-1)
 #define MEM_SIZE 0x20000u
@@ -40,25 +41,6 @@ static void on_closed(void *arg)
 {
 	(void)arg;
 	closed++;
-}
-
-static void stop_loop(void *arg, uint32_t events)
-{
-	(void)arg;
-	(void)events;
-	loop_stop(loop, 0);
-}
-
-/** pump() - Let the loop handle what is ready. */
-static void pump(void)
-{
-	for (int i = 0; i < 4; i++) {
-		int timer = loop_timer(loop, stop_loop, NULL, NULL);
-
-		loop_timer_set(loop, timer, 0);
-		loop_run(loop, NULL);
-		loop_remove(loop, &timer);
-	}
 }
 
 static int start(void **state)
@@ -109,7 +91,7 @@ static void send_raw(uint32_t request, uint32_t flags, uint32_t claimed, const v
 	if (n)
 		memcpy(bytes + 12, payload, n);
 	assert_int_equal(fd_send_msg(sock, bytes, 12 + n, &fd, fd == NO_FD ? 0 : 1), 0);
-	pump();
+	loop_pump(loop, 4);
 }
 
 static void request(uint32_t type, const void *payload, size_t n, int fd)
@@ -242,7 +224,7 @@ static void whole_life(void **state)
 	assert_int_equal(take(call_fd), 1);
 	offer_read(1);
 	assert_int_equal(write(kick_fd, &one, 8), 8);
-	pump();
+	loop_pump(loop, 4);
 	assert_int_equal(used_index(), 2);
 	assert_int_equal(take(call_fd), 1);
 	/* A new call descriptor is signalled: the old one may not have been heard. */
@@ -255,7 +237,7 @@ static void whole_life(void **state)
 	assert_false(dev->active);
 	offer_read(2);
 	assert_int_equal(write(kick_fd, &one, 8), 8);
-	pump();
+	loop_pump(loop, 4);
 	assert_int_equal(used_index(), 2); /* stopped */
 	take(kick_fd);
 	/* A second life, from where it stood, with a new table. */
@@ -266,7 +248,7 @@ static void whole_life(void **state)
 	assert_int_equal(used_index(), 3);
 	assert_int_equal(closed, 0);
 	fd_close(&sock);
-	pump();
+	loop_pump(loop, 4);
 	assert_int_equal(closed, 1);
 	assert_false(dev->active);
 }
@@ -281,10 +263,10 @@ static void in_pieces(void **state)
 	memcpy(bytes + 12, table, 40);
 	set_u64(SET_PROTOCOL_FEATURES, 1 << 3, NO_FD);
 	assert_int_equal(fd_send_msg(sock, bytes, 1, &mem_fd, 1), 0);
-	pump();
+	loop_pump(loop, 4);
 	for (size_t i = 1; i < sizeof(bytes); i += 3) {
 		assert_true(write(sock, bytes + i, MIN((size_t)3, sizeof(bytes) - i)) > 0);
-		pump();
+		loop_pump(loop, 4);
 	}
 	assert_int_equal(answer(SET_MEM_TABLE, table, 8), 8);
 	assert_int_equal(table[0], 0);

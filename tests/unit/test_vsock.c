@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/macros.h"
 #include "proto/frame.h"
+#include "loop_pump.h"
 #include "virtio_driver.h"
 
 #define SIZE 16
@@ -47,25 +48,6 @@ static void on_failed(void *arg, uint32_t id)
 	(void)arg;
 	failed_id = id;
 	failures++;
-}
-
-static void stop_loop(void *arg, uint32_t events)
-{
-	(void)arg;
-	(void)events;
-	loop_stop(loop, 0);
-}
-
-/** pump() - Let the loop handle what is ready. */
-static void pump(void)
-{
-	for (int i = 0; i < 4; i++) {
-		int timer = loop_timer(loop, stop_loop, NULL, NULL);
-
-		loop_timer_set(loop, timer, 0);
-		loop_run(loop, NULL);
-		loop_remove(loop, &timer);
-	}
 }
 
 /** offer_rx() - Buffers for n packets, from descriptor `first` on. */
@@ -247,7 +229,7 @@ static void control_connection(void **state)
 	guest(1023, VSOCK_PORT_CONTROL, RW, 0, "hello", 5);
 	assert_int_equal(read(control, text, sizeof(text)), 5);
 	assert_int_equal(write(control, "boot", 4), 4);
-	pump();
+	loop_pump(loop, 4);
 	assert_memory_equal(expect(RW).data, "boot", 4);
 	guest(1023, VSOCK_PORT_CONTROL, RST, 0, NULL, 0);
 	at_eof(control);
@@ -312,12 +294,12 @@ static void guest_credit(void **state)
 		sent[i] = pattern(i);
 	assert_int_equal(write(fd, sent, sizeof(sent)), sizeof(sent));
 	while (have < sizeof(sent)) {
-		pump();
+		loop_pump(loop, 4);
 		p = expect(RW);
 		assert_int_equal(p.len, 1000);
 		memcpy(got + have, p.data, p.len);
 		have += p.len;
-		pump();
+		loop_pump(loop, 4);
 		expect_none();
 		guest_fwd += 600;
 		guest(2, port, CREDIT_UPDATE, 0, NULL, 0);
@@ -353,7 +335,7 @@ static void no_rx_buffers(void **state)
 		sent[i] = pattern(i);
 	assert_int_equal(write(fd, sent, sizeof(sent)), sizeof(sent));
 	close(fd); /* whatever was written arrives all the same */
-	pump();
+	loop_pump(loop, 4);
 	for (;;) {
 		assert_true(poll_packet(&p, false));
 		if (p.op != RW)
@@ -361,9 +343,9 @@ static void no_rx_buffers(void **state)
 		assert_memory_equal(p.data, sent + have, p.len);
 		have += p.len;
 		if (used_idx(&rx) == rx_seen) {
-			pump();
+			loop_pump(loop, 4);
 			offer_rx(0, 3);
-			pump();
+			loop_pump(loop, 4);
 		}
 	}
 	/* Nobody listens on the host's side. */
@@ -372,7 +354,7 @@ static void no_rx_buffers(void **state)
 		for (;;) {
 			if (used_idx(&rx) == rx_seen) {
 				offer_rx(0, 3);
-				pump();
+				loop_pump(loop, 4);
 			}
 			assert_true(poll_packet(&p, false));
 			if (p.op != RW)
@@ -409,7 +391,7 @@ static void slow_host(void **state)
 			for (ssize_t i = 0; i < r; i++)
 				assert_int_equal(piece[i], pattern(got + (size_t)i));
 			got += (uint32_t)r;
-			pump();
+			loop_pump(loop, 4);
 		}
 		while (poll_packet(&p, true)) {
 			assert_int_equal(p.op, CREDIT_UPDATE);
@@ -449,12 +431,12 @@ static void half_close(void **state)
 	(void)state;
 	assert_int_equal(write(fd, "in", 2), 2);
 	shutdown(fd, SHUT_WR);
-	pump();
+	loop_pump(loop, 4);
 	assert_int_equal(expect(RW).len, 2);
 	assert_int_equal(expect(SHUTDOWN).flags, SEND);
 	guest(2, port, RW, 0, "out", 3);
 	assert_int_equal(read(fd, c, 4), 3);
-	pump();
+	loop_pump(loop, 4);
 	expect_none();
 	guest(2, port, SHUTDOWN, SEND, NULL, 0);
 	at_eof(fd);
@@ -465,7 +447,7 @@ static void half_close(void **state)
 	guest(2, port, SHUTDOWN, SEND, NULL, 0);
 	at_eof(fd);
 	assert_int_equal(write(fd, "more", 4), 4);
-	pump();
+	loop_pump(loop, 4);
 	assert_int_equal(expect(RW).len, 4);
 	guest(2, port, RW, 0, "x", 1); /* after its SHUTDOWN(SEND) */
 	expect(RST);
@@ -506,7 +488,7 @@ static void closes_behind_data(bool reset)
 		for (ssize_t i = 0; i < r; i++)
 			assert_int_equal(piece[i], pattern(got + (size_t)i));
 		got += (uint32_t)r;
-		pump();
+		loop_pump(loop, 4);
 	}
 	assert_int_equal(got, sent);
 	expect_none();
@@ -539,7 +521,7 @@ static void hang_up_without_credit(void **state)
 	memset(sent, 'h', sizeof(sent));
 	assert_int_equal(write(fd, sent, sizeof(sent)), sizeof(sent));
 	close(fd);
-	pump();
+	loop_pump(loop, 4);
 	assert_int_equal(expect(SHUTDOWN).flags, RCV);
 	expect_none();
 	guest_alloc = 4096;
@@ -608,7 +590,7 @@ static void garbage(void **state)
 			fd = -1;
 		}
 		if (i % 16 == 0)
-			pump();
+			loop_pump(loop, 4);
 		while (poll_packet(&p, true))
 			;
 	}
