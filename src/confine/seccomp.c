@@ -104,13 +104,23 @@ static void emit_deny(struct filter *f, const unsigned short *numbers, size_t co
 	}
 }
 
+/** emit_streams() - Behind the test for socket() or socketpair(): streams only. Five steps, of which the last refuses. */
+static void emit_streams(struct filter *f)
+{
+	emit_stmt(f, BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1]));
+	emit_stmt(f, BPF_ALU | BPF_AND | BPF_K, SOCK_TYPE_MASK);
+	emit_if(f, BPF_JEQ, SOCK_STREAM, 1);
+	emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
+}
+
 /**
  * emit_client() - Sockets of a network client only: TCP and UDP. Pairs are streams: a pair of datagram sockets could be
  * connected anew, to a service of this machine that listens at a path.
  */
 static void emit_client(struct filter *f)
 {
-	const unsigned int arg0 = offsetof(struct seccomp_data, args[0]), arg1 = offsetof(struct seccomp_data, args[1]);
+	const unsigned int arg0 = offsetof(struct seccomp_data, args[0]);
 
 	emit_if(f, BPF_JEQ, SYS_socket, 6);
 	emit_stmt(f, BPF_LD | BPF_W | BPF_ABS, arg0);
@@ -120,26 +130,18 @@ static void emit_client(struct filter *f)
 	emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
 	emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
 	emit_if(f, BPF_JEQ, SYS_socketpair, 5);
-	emit_stmt(f, BPF_LD | BPF_W | BPF_ABS, arg1);
-	emit_stmt(f, BPF_ALU | BPF_AND | BPF_K, SOCK_TYPE_MASK);
-	emit_if(f, BPF_JEQ, SOCK_STREAM, 1);
-	emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
-	emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
+	emit_streams(f);
 }
 
 /** emit_brokered() - Unix stream sockets, which the parent connects. */
 static void emit_brokered(struct filter *f)
 {
-	const unsigned int arg0 = offsetof(struct seccomp_data, args[0]), arg1 = offsetof(struct seccomp_data, args[1]);
+	const unsigned int arg0 = offsetof(struct seccomp_data, args[0]);
 
 	emit_if(f, BPF_JEQ, SYS_socket, 7);
 	emit_stmt(f, BPF_LD | BPF_W | BPF_ABS, arg0);
 	emit_if(f, BPF_JEQ, AF_UNIX, 4);
-	emit_stmt(f, BPF_LD | BPF_W | BPF_ABS, arg1);
-	emit_stmt(f, BPF_ALU | BPF_AND | BPF_K, SOCK_TYPE_MASK);
-	emit_if(f, BPF_JEQ, SOCK_STREAM, 1);
-	emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
-	emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM);
+	emit_streams(f);
 	emit_if(f, BPF_JEQ, SYS_connect, 1);
 	emit_stmt(f, BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF);
 }

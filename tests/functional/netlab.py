@@ -4,9 +4,9 @@ msb-gateway runs, and the world, whose servers own public and private addresses.
 import json
 import subprocess
 import sys
-import time
 
 from conftest import MSB, TOP
+from sandboxes import until
 
 BUILD = MSB.parent
 PEER = TOP / "tests/gateway/peer.py"
@@ -128,15 +128,5 @@ class Lab:
                 s.close()
 
 
-def until(condition, seconds=10):
-    """Ask again and again; return what was true."""
-    end = time.monotonic() + seconds
-    while True:
-        found = condition()
-        if found or time.monotonic() > end:
-            return found
-        time.sleep(0.05)
-
-
 def listening(space, port, proto="t"):
-    return until(lambda: space("ss", f"-Hln{proto}", f"sport = :{port}"))
+    return until(lambda: space("ss", f"-Hln{proto}", f"sport = :{port}"), what=f"a server at port {port}")
