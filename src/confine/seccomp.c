@@ -25,6 +25,7 @@
 #include "base/macros.h"
 #include "confine/confine.h"
 
+#define ANSWERS_MAX 1000 /* to one connection */
 #define FILTER_MAX 512
 #define X32_BIT 0x40000000u
 #define SOCK_TYPE_MASK 0xf /* the rest of a type are flags */
@@ -248,19 +249,30 @@ int confine_answer_connect(int broker, int sock, int gone, struct error *err)
 {
 	_cleanup_fd_ int owned = broker;
 	struct pollfd p[2] = { { .fd = broker, .events = POLLIN }, { .fd = gone, .events = POLLIN } };
-	struct seccomp_notif call = { .id = 0 };
-	struct seccomp_notif_addfd put = { .flags = SECCOMP_ADDFD_FLAG_SETFD, .newfd_flags = O_CLOEXEC };
-	struct seccomp_notif_resp answer = { .val = 0 };
 
-	while (poll(p, 2, -1) < 0)
-		if (errno != EINTR)
+	for (int tries = 0; tries < ANSWERS_MAX; tries++) {
+		struct seccomp_notif call = { .id = 0 };
+		struct seccomp_notif_addfd put = { .flags = SECCOMP_ADDFD_FLAG_SETFD, .newfd_flags = O_CLOEXEC };
+		struct seccomp_notif_resp answer = { .val = 0 };
+
+		if (poll(p, 2, -1) < 0) {
+			if (errno == EINTR)
+				continue;
 			return err_set(err, ERR_SYSTEM, errno, "confine: wait for a connection");
-	if (!(p[0].revents & POLLIN) || ioctl(owned, SECCOMP_IOCTL_NOTIF_RECV, &call) < 0)
-		return err_set(err, ERR_CLOSED, 0, "confine: the program ended before it connected");
-	put.id = answer.id = call.id;
-	put.srcfd = (uint32_t)sock;
-	put.newfd = (uint32_t)call.data.args[0];
-	if (ioctl(owned, SECCOMP_IOCTL_NOTIF_ADDFD, &put) < 0 || ioctl(owned, SECCOMP_IOCTL_NOTIF_SEND, &answer) < 0)
-		return err_set(err, ERR_SYSTEM, errno, "confine: answer a connection");
-	return 0;
+		}
+		if (!(p[0].revents & POLLIN))
+			return err_set(err, ERR_CLOSED, 0, "confine: the program ended before it connected");
+		if (ioctl(owned, SECCOMP_IOCTL_NOTIF_RECV, &call) == 0) {
+			put.id = answer.id = call.id;
+			put.srcfd = (uint32_t)sock;
+			put.newfd = (uint32_t)call.data.args[0];
+			if (ioctl(owned, SECCOMP_IOCTL_NOTIF_ADDFD, &put) >= 0 &&
+			    ioctl(owned, SECCOMP_IOCTL_NOTIF_SEND, &answer) == 0)
+				return 0;
+		}
+		/* A call that a signal interrupted meanwhile is no more; it is made, and told of, again. */
+		if (errno != ENOENT && errno != EINTR)
+			return err_set(err, ERR_SYSTEM, errno, "confine: answer a connection");
+	}
+	return err_set(err, ERR_SYSTEM, 0, "confine: a connection is interrupted again and again");
 }

@@ -23,6 +23,7 @@
 #include <sys/un.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -200,6 +201,32 @@ static int brokered_program(int joint)
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	CHECK(fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0);
 	CHECK(errno == ENOSYS);
+	return 0;
+}
+
+static void on_alarm(int number)
+{
+	(void)number;
+}
+
+/** interrupted_program() - Its connect() begins anew every 50 us, until it is answered quickly enough. */
+static int interrupted_program(int joint)
+{
+	const int start = __LINE__;
+	struct itimerval often = { { .tv_usec = 50 }, { .tv_usec = 50 } }, never = { { .tv_sec = 0 } };
+	struct sockaddr_un to = { .sun_family = AF_UNIX, .sun_path = "/x" };
+	int broker = -1, fd;
+	char byte = 0;
+
+	sigaction(SIGALRM, &(struct sigaction){ .sa_handler = on_alarm, .sa_flags = SA_RESTART }, NULL);
+	CHECK(confine_filter_program(&broker, NULL) == 0);
+	CHECK(fd_send_msg(joint, "", 1, &broker, 1) == 0);
+	close(broker);
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	CHECK(setitimer(ITIMER_REAL, &often, NULL) == 0);
+	CHECK(connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0);
+	CHECK(setitimer(ITIMER_REAL, &never, NULL) == 0);
+	CHECK(read(fd, &byte, 1) == 1 && byte == '!');
 	return 0;
 }
 
@@ -426,6 +453,18 @@ static void test_brokered_connect(void **state)
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
 	close(pidfd);
+	/* one that signals interrupt */
+	for (int i = 0; i < 20; i++) {
+		assert_int_equal(write(pair[0], "!", 1), 1);
+		pid = fork();
+		if (pid == 0)
+			_exit(interrupted_program(joint[1]));
+		pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+		assert_int_equal(confine_answer_connect(heard_broker(joint[0]), pair[1], pidfd, &err), 0);
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_int_equal(status, 0);
+		close(pidfd);
+	}
 	/* a program that ends instead */
 	pid = fork();
 	if (pid == 0) {
