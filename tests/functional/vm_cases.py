@@ -8,6 +8,7 @@ exit status.
 """
 import json
 import os
+import pathlib
 import random
 import subprocess
 import sys
@@ -74,6 +75,12 @@ CASES = {
 }
 
 
+def last_words(home):
+    """What a sandbox that does not end has logged: it is gone with the sandbox."""
+    logs = sorted(pathlib.Path(home).glob("sandboxes/*/*.log"))
+    return b"".join(b"%s:\n%s\n" % (log.name.encode(), log.read_bytes()[-2000:]) for log in logs)
+
+
 def main():
     msb = sys.argv[1]
     with tempfile.TemporaryDirectory(prefix="msb-cases.") as home:
@@ -82,11 +89,14 @@ def main():
             subprocess.run([msb, "load", "-q", "-i", archive, "-t", name], env=env, check=True, stdout=sys.stderr)
         for name in sys.argv[4:] or CASES:
             args, stdin = CASES[name]
-            try:
-                done = subprocess.run([msb, "run", *args], env=env, input=stdin, capture_output=True, timeout=120)
-                out, err, status = done.stdout, done.stderr, done.returncode
-            except subprocess.TimeoutExpired:
-                out, err, status = b"", b"no end after 120 s", -1
+            with subprocess.Popen([msb, "run", *args], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE) as child:
+                try:
+                    out, err = child.communicate(stdin, timeout=120)
+                    status = child.returncode
+                except subprocess.TimeoutExpired:
+                    out, err, status = b"", b"no end after 120 s\n" + last_words(home), -1
+                    child.kill()
             print(json.dumps({"case": name, "out": out.decode("latin-1"), "err": err.decode("latin-1"), "status": status}),
                   flush=True)
 
