@@ -105,7 +105,7 @@ static void emit_deny(struct filter *f, const unsigned short *numbers, size_t co
 	}
 }
 
-/** emit_streams() - Behind the test for socket() or socketpair(): streams only. Five steps, of which the last refuses. */
+/** emit_streams() - Behind the test for socket() or socketpair(): streams only. Five steps, the last one refuses. */
 static void emit_streams(struct filter *f)
 {
 	emit_stmt(f, BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1]));
