@@ -26,6 +26,8 @@
 #include "confine/confine.h"
 
 #define ANSWERS_MAX 1000 /* to one connection */
+#define LISTENER SECCOMP_FILTER_FLAG_NEW_LISTENER
+#define WAIT_KILLABLE (1UL << 5) /* SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV, which older headers do not know */
 #define FILTER_MAX 512
 #define X32_BIT 0x40000000u
 #define SOCK_TYPE_MASK 0xf /* the rest of a type are flags */
@@ -219,8 +221,11 @@ static int install(unsigned int extra, bool exec, int *broker, struct error *err
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return err_set(err, ERR_SYSTEM, errno, "confine: no_new_privs");
 	program = (struct sock_fprog){ .len = (unsigned short)f.count, .filter = f.code };
+	/* An answer that crosses a signal is lost, where the kernel (before 5.19) cannot keep signals from the call. */
 	rc = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
-		     broker ? SECCOMP_FILTER_FLAG_NEW_LISTENER : SECCOMP_FILTER_FLAG_TSYNC, &program);
+		     broker ? LISTENER | WAIT_KILLABLE : SECCOMP_FILTER_FLAG_TSYNC, &program);
+	if (rc < 0 && broker && errno == EINVAL)
+		rc = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, LISTENER, &program);
 	if (rc < 0)
 		return err_set(err, ERR_SYSTEM, errno, "confine: system call filter");
 	if (broker)
